@@ -1,0 +1,207 @@
+"""The command line: parse, call, print where the record is."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+from cyclopts import App, Parameter
+
+from fiduciary import __version__
+from fiduciary.core.errors import ConfigError, FiduciaryError
+
+if TYPE_CHECKING:
+    from fiduciary.applications.stock_investment import StockInvestment
+
+app = App(
+    name="fiduciary",
+    version=__version__,
+    help="""Learn financial decisions by deep reinforcement learning, and prove whether they can be trusted.
+
+Examples:
+
+  fiduciary run studies/stock-investment.toml
+  fiduciary run studies/stock-investment.toml --seeds 5 --set agent.double=true
+  fiduciary show runs/stock-investment
+  fiduciary check studies/stock-investment.toml
+  fiduciary data describe us-stocks
+""",
+    help_format="plaintext",
+)
+data_app = App(name="data", help="Look at data before anything is computed from them.")
+app.command(data_app)
+
+Overrides = Annotated[
+    list[str] | None, Parameter(name="--set", help="Change one setting of the study, as key=value; repeatable.", negative=())
+]
+
+
+@app.command
+def run(
+    study: Path,
+    *,
+    overrides: Overrides = None,
+    seeds: int | None = None,
+    workers: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Train, judge and report; a killed run continues when the same command is given again.
+
+    Examples:
+
+      fiduciary run studies/stock-investment.toml
+      fiduciary run studies/stock-investment.toml --seeds 5 --workers 2 --set problem.execution=close
+
+    Parameters
+    ----------
+    study:
+        A study file (TOML).
+    seeds:
+        Train with this many seeds, 0 to N-1, instead of the study's own.
+    workers:
+        Processes to train in; default: one for each core. The result does not depend on it.
+    out:
+        The run's folder; default: runs/NAME, with a suffix when settings were changed.
+    """
+    if seeds is not None:
+        if seeds < 1:
+            raise ConfigError("`--seeds` must be at least 1", str(seeds))
+        overrides = [*(overrides or []), f"seeds={list(range(seeds))}"]
+    if workers is not None and workers < 1:
+        raise ConfigError("`--workers` must be at least 1", str(workers))
+    stated = _read(study, overrides or ()).study()
+    folder = out or Path("runs") / (study.stem + _suffix(overrides or ()))
+    finished = stated.run(folder, workers=workers or os.cpu_count() or 1, arguments=sys.argv[1:])
+
+    from fiduciary import reports
+
+    page = reports.write(finished)
+    _print(reports.console(finished))
+    _print(f"record: {folder}/record.json\nreport: {page}")
+
+
+@app.command
+def show(folder: Path) -> None:
+    """Print a finished run's verdict and tables, and write its report again.
+
+    Examples:
+
+      fiduciary show runs/stock-investment
+
+    Parameters
+    ----------
+    folder:
+        A run's folder.
+    """
+    from fiduciary import reports
+    from fiduciary.records import Run
+
+    finished = Run(folder)
+    page = reports.write(finished)
+    _print(reports.console(finished))
+    _print(f"record: {folder}/record.json\nreport: {page}")
+
+
+@app.command
+def check(study: Path, *, overrides: Overrides = None, seed: int = 0) -> None:
+    """Hold a study's environment to the laws of the contract: money conserved, future-blind, deterministic, batched.
+
+    Examples:
+
+      fiduciary check studies/stock-investment.toml
+
+    Parameters
+    ----------
+    study:
+        A study file (TOML).
+    seed:
+        Root of the check's randomness.
+    """
+    from rich.table import Table
+
+    from fiduciary.core.checks import check_env
+
+    stated = _read(study, overrides or ()).study()
+    table = Table("account", "half", "law", "trials", "worst deviation", title="all laws hold")
+    for account, fold in stated.env.folds(stated.splits).items():
+        for half in ("train", "test"):
+            for law in check_env(getattr(fold, half), seed=seed):
+                table.add_row(account, half, law.name, str(law.trials), f"{law.worst:.1e}" if law.worst else "0")
+    _print(table)
+
+
+@data_app.command
+def describe(source: str, *, columns: Annotated[list[str] | None, Parameter(negative=())] = None) -> None:
+    """Validate a data source and say what is in it: range, gaps, returns, faults.
+
+    Examples:
+
+      fiduciary data describe us-stocks
+      fiduciary data describe prices.parquet --columns symbol=ticker
+
+    Parameters
+    ----------
+    source:
+        A shipped sample (us-stocks, sp500) or a CSV or Parquet file in long form.
+    columns:
+        our-name=their-name where a file's columns are called differently; repeatable.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    from fiduciary.data import BARS, SAMPLES
+    from fiduciary.data import describe as summarise
+    from fiduciary.data import load
+
+    if any("=" not in pair for pair in columns or ()):
+        raise ConfigError("`--columns` takes our-name=their-name", " ".join(columns or ()))
+    names = dict(pair.split("=", 1) for pair in columns or ())
+    found = summarise(load(source, columns=names or None, fields=None if source in SAMPLES else BARS))
+    table = Table("symbol", "first", "last", "bars", "missing", "low", "high", "last close", "return", "volatility a year")
+    for s in found.symbols:
+        table.add_row(
+            escape(s.symbol), s.first, s.last, str(s.bars), str(s.missing), f"{s.min_close:,.2f}", f"{s.max_close:,.2f}",
+            f"{s.last_close:,.2f}", f"{s.total_return:+.1%}", f"{s.volatility:.1%}",
+        )  # fmt: skip
+    _print(f"{escape(found.source)}, {found.currency}, {found.first} to {found.last}, {found.dates} dates, {found.digest[:12]}")
+    _print(table)
+    for fault in found.faults:
+        _print(escape(str(fault)))
+
+
+def _read(study: Path, overrides: Sequence[str]) -> "StockInvestment":
+    from fiduciary.applications.stock_investment import StockInvestment
+    from fiduciary.core.config import read
+
+    return read(study, StockInvestment, overrides)
+
+
+def _suffix(overrides: Sequence[str]) -> str:
+    """Changed settings make another study, and a folder keeps to one."""
+    if not overrides:
+        return ""
+    from fiduciary.records.identity import digest
+
+    return f"-{digest(list(overrides))[:8]}"
+
+
+def _print(what: object) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(what)
+
+
+def main() -> NoReturn:
+    """Entry point: exit 0 when done, 2 with one message when input is wrong, 130 when interrupted."""
+    from rich.console import Console
+
+    try:
+        app()
+    except FiduciaryError as error:
+        Console(stderr=True, highlight=False).print(f"{type(error).__name__}: {error}", markup=False, style="red")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command continues where it stopped")
+        sys.exit(130)
+    sys.exit(0)

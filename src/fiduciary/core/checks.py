@@ -1,0 +1,176 @@
+"""The laws of the contracts, shipped to users: `check_env`, `check_policy`, `check_agent`.
+
+Each returns its findings (law -> trials and worst figure) and raises `ContractError` at the first law that is broken.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fiduciary.core import trees
+from fiduciary.core.errors import ContractError
+from fiduciary.core.types import Agent, Env, Obs, Policy, Step
+
+MONEY_TOLERANCE = 1e-9
+
+
+class Law(NamedTuple):
+    """A law that held: over how many trials, and the worst deviation seen."""
+
+    name: str
+    trials: int
+    worst: float
+
+
+class _Random:
+    """Uniform over the legal actions."""
+
+    def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
+        return torch.multinomial(obs.legal.double(), 1, generator=rng).squeeze(-1), carry
+
+
+def check_env(env: Env[Any], *, seed: int = 0, batch: int = 16, steps: int = 200, blind: int = 20) -> list[Law]:
+    """Hold an environment to its contract under random legal actions.
+
+    Args:
+        env: the environment.
+        seed: root of all randomness of the check.
+        batch: accounts side by side.
+        steps: steps of each trial, cut to the horizon.
+        blind: presents at which the future is redrawn.
+
+    Raises:
+        ContractError: naming the law, what was seen and where.
+    """
+    steps = min(steps, env.spec.horizon)
+    return [
+        _shapes(env, batch, seed),
+        _deterministic(env, batch, steps, seed),
+        _conserves_money(env, batch, steps, seed),
+        _batch_is_many_singles(env, batch, steps, seed),
+        _blind_to_the_future(env, steps, blind, seed),
+    ]
+
+
+def check_policy(policy: Policy, env: Env[Any], *, seed: int = 0, batch: int = 16, steps: int = 100) -> list[Law]:
+    """Hold a policy to its contract: legal int64 actions, and the same ones when asked twice."""
+    steps = min(steps, env.spec.horizon)
+    first, again = (_actions(policy, env, batch, steps, seed) for _ in range(2))
+    _demand(torch.equal(first, again), "a greedy policy must decide the same twice", "two different action sequences")
+    return [Law("legal actions, the same twice", first.numel(), 0.0)]
+
+
+def check_agent(agent: Agent, env: Env[Any], *, seed: int = 0) -> list[Law]:
+    """Hold an agent to its contract: equal seeds give policies that act equally, and both keep the policy's contract."""
+    first, again = (agent.fit(env, rng=torch.Generator().manual_seed(seed)) for _ in range(2))
+    batch, steps = 16, min(100, env.spec.horizon)
+    same = torch.equal(_actions(first, env, batch, steps, seed), _actions(again, env, batch, steps, seed))
+    _demand(same, "equal seeds must give equal policies", "different actions after two fits with one seed")
+    return [*check_policy(first, env, seed=seed), Law("equal seeds, equal policies", steps * batch, 0.0)]
+
+
+# --- the laws of an environment --------------------------------------------------------------------------------------
+
+
+def _shapes(env: Env[Any], batch: int, seed: int) -> Law:
+    state = env.init(batch, _rng(seed))
+    obs, spec = env.observe(state), env.spec
+    window = obs.world.window()
+    _demand(window.shape == (batch, spec.window, len(spec.features)), "a window must be [B, W, F]", str(tuple(window.shape)))
+    _demand(bool(window.isfinite().all()), "a window must be finite", "NaN or infinity in the first observation")
+    _demand(obs.account.shape == (batch, len(spec.account)), "an account must be [B, K]", str(tuple(obs.account.shape)))
+    _demand(obs.legal.shape == (batch, len(spec.actions)), "legal must be [B, A]", str(tuple(obs.legal.shape)))
+    _demand(obs.legal.dtype == torch.bool and bool(obs.legal.any(-1).all()), "some action must be legal", "none")
+    _demand(env.wealth(state).dtype == torch.float64, "money must be float64", str(env.wealth(state).dtype))
+    return Law("shapes, types and finite windows", batch, 0.0)
+
+
+def _deterministic(env: Env[Any], batch: int, steps: int, seed: int) -> Law:
+    first, again = (_run(env, batch, steps, seed) for _ in range(2))
+    for k, (a, b) in enumerate(zip(first, again, strict=True)):
+        _demand(trees.equal(a, b), "equal seeds must give equal runs", f"a difference in step {k}")
+    return Law("equal seeds, equal runs", batch * steps, 0.0)
+
+
+def _conserves_money(env: Env[Any], batch: int, steps: int, seed: int) -> Law:
+    worst = 0.0
+    for before, _action, step, after in _run(env, batch, steps, seed):
+        was, now = env.wealth(before), env.wealth(after)
+        gap = ((now - was - step.ledger.total()).abs() / was.abs().clamp(min=1.0)).max()
+        worst = max(worst, float(gap))
+        _demand(worst <= MONEY_TOLERANCE, f"the ledger must explain wealth to {MONEY_TOLERANCE} of it", f"a gap of {worst:.3g}")
+        _demand(bool((step.discount[step.last] >= 0).all()), "discounts must not be negative", "a negative discount")
+    return Law("money conserved", batch * steps, worst)
+
+
+def _batch_is_many_singles(env: Env[Any], batch: int, steps: int, seed: int) -> Law:
+    for k, (state, action, step, after) in enumerate(_run(env, batch, steps, seed)):
+        for b in range(batch):
+            alone, alone_step = env.step(trees.pick(state, b), action[b : b + 1])
+            same = trees.equal(alone, trees.pick(after, b)) and trees.equal(alone_step, trees.pick(step, b))
+            _demand(same, "a batch of B must equal B batches of one", f"a difference in step {k}, account {b}")
+    return Law("batch of B equals B of one", batch * steps, 0.0)
+
+
+def _blind_to_the_future(env: Env[Any], steps: int, blind: int, seed: int) -> Law:
+    rng, moved = _rng(seed, 1), 0
+    for trial in range(blind):
+        state = env.init(1, _rng(seed, trial))
+        for _ in range(int(torch.randint(0, max(1, steps - 1), (1,), generator=rng))):
+            state, _step = env.step(state, _Random().act(env.observe(state), None, rng)[0])
+        other = env.perturb(state, rng)
+        seen, then = env.observe(state), other.observe(state)
+        same = torch.equal(seen.world.window(), then.world.window()) and trees.equal(seen[1:], then[1:])
+        _demand(
+            same and torch.equal(env.wealth(state), other.wealth(state)),
+            "an observation must not move when everything later is redrawn",
+            f"a different observation on day {int(env.when(state)[0])} (trial {trial})",
+            cause="a factor, a scaler or the account looks ahead",
+        )
+        moved += _futures_differ(env, other, state)
+    _demand(moved > 0, "redrawing the future must change some outcome, or the law proves nothing", f"0 of {blind} moved")
+    return Law("future-blind observations", blind, 0.0)
+
+
+def _futures_differ(env: Env[Any], other: Env[Any], state: Any) -> bool:
+    actions = range(len(env.spec.actions))
+    return any(not trees.equal(env.step(state, torch.tensor([a]))[1], other.step(state, torch.tensor([a]))[1]) for a in actions)
+
+
+# --- helpers ---------------------------------------------------------------------------------------------------------
+
+
+def _run(env: Env[Any], batch: int, steps: int, seed: int) -> list[tuple[Any, Tensor, Step, Any]]:
+    """(state, action, step, next state) of a run under random legal actions."""
+    rng, state, out = _rng(seed), env.init(batch, _rng(seed, 2)), []
+    for _ in range(steps):
+        action = _Random().act(env.observe(state), None, rng)[0]
+        after, step = env.step(state, action)
+        out.append((state, action, step, after))
+        state = after
+    return out
+
+
+def _actions(policy: Policy, env: Env[Any], batch: int, steps: int, seed: int) -> Tensor:
+    state, carry, out = env.init(batch, _rng(seed)), None, []
+    for k in range(steps):
+        obs = env.observe(state)
+        action, carry = policy.act(obs, carry, None)
+        _demand(action.shape == (batch,) and action.dtype == torch.int64, "actions must be [B] int64", f"{action.shape}, {action.dtype}")
+        legal = obs.legal.gather(-1, action.unsqueeze(-1)).all()
+        _demand(bool(legal), "a policy must choose legal actions", f"an illegal one in step {k}")
+        state, _step = env.step(state, action)
+        out.append(action)
+    return torch.stack(out)
+
+
+def _rng(*names: int) -> torch.Generator:
+    from fiduciary.core.seeds import generator
+
+    return generator(names[0], "check", *names[1:])
+
+
+def _demand(holds: bool, rule: str, fact: str, *, cause: str = "") -> None:
+    if not holds:
+        raise ContractError(rule, fact, cause=cause)

@@ -1,0 +1,220 @@
+"""The nouns that everyone speaks: what a policy sees, what a step returns, and the four protocols.
+
+Time runs in bars. A decision is taken with what is known at the close of bar t; `Env.step` moves to bar t+1.
+Money is float64 and signed from the account's side; what networks read is float32. B is the batch: B accounts that live
+side by side and never meet.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+S = TypeVar("S")
+
+
+class View(NamedTuple):
+    """The last `length` bars as a place in one shared tensor; nothing is copied until a policy insists.
+
+    Attributes:
+        bars: [M, F] float32, every bar of the world, shared and read-only.
+        index: [B] int64, the bar that is the present of each account.
+        length: W, how many bars a policy may look back over, the present included.
+    """
+
+    bars: Tensor
+    index: Tensor
+    length: int
+
+    def window(self) -> Tensor:
+        """Gather the windows, [B, W, F], oldest bar first."""
+        offsets = torch.arange(1 - self.length, 1, device=self.index.device)
+        return self.bars[self.index.unsqueeze(-1) + offsets]
+
+
+class Obs(NamedTuple):
+    """What a policy may know at t.
+
+    Attributes:
+        world: the exogenous past, as a view.
+        account: [B, K] float32, what the agent's own past made of it, in fractions; names in `Spec.account`.
+        legal: [B, A] bool, actions allowed now.
+    """
+
+    world: View
+    account: Tensor
+    legal: Tensor
+
+
+class Ledger(NamedTuple):
+    """Where the change of wealth over one step came from, [B] money each, signed.
+
+    Law: wealth_t - wealth_tm1 == pnl + fees + impact + carry, to 1e-9 of wealth.
+
+    Attributes:
+        pnl: price moves on the holding.
+        fees: commissions and duties, never positive.
+        impact: slippage against the quoted price, never positive.
+        carry: interest on idle cash.
+    """
+
+    pnl: Tensor
+    fees: Tensor
+    impact: Tensor
+    carry: Tensor
+
+    def total(self) -> Tensor:
+        """Sum of all entries, [B] money."""
+        return self.pnl + self.fees + self.impact + self.carry
+
+
+class Step(NamedTuple):
+    """What one step returns; build it with `transition`, `termination` or `truncation` semantics per element.
+
+    Attributes:
+        reward: [B] float64.
+        discount: [B] float64; 0 where the problem ended (terminated), 1 elsewhere, a truncated end included.
+        last: [B] bool, the episode ends here, for whichever reason.
+        ledger: where the money went.
+        traded: [B] money that changed hands, signed: positive bought, negative sold, 0 no trade.
+    """
+
+    reward: Tensor
+    discount: Tensor
+    last: Tensor
+    ledger: Ledger
+    traded: Tensor
+
+
+def transition(reward: Tensor, *, last: Tensor, ledger: Ledger, traded: Tensor) -> Step:
+    """A step of a problem that never terminates: an end is a truncation, so its value may be bootstrapped."""
+    return Step(reward, torch.ones_like(reward), last, ledger, traded)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a policy or a network needs to know about an environment before it sees one observation.
+
+    Attributes:
+        name: of the decision problem.
+        actions: names of the discrete actions, in the order of their numbers.
+        features: names of the world's F features.
+        account: names of the K account features.
+        window: W, bars in a view.
+        horizon: longest episode, in steps.
+        execution: when an order decided at t is filled, in words.
+        currency: unit of money.
+    """
+
+    name: str
+    actions: tuple[str, ...]
+    features: tuple[str, ...]
+    account: tuple[str, ...]
+    window: int
+    horizon: int
+    execution: str
+    currency: str
+
+
+class Env(Protocol[S]):
+    """A batched decision problem: a world that moves by itself and an account that only actions change.
+
+    An implementation is a frozen dataclass of constants. All randomness is drawn in `init`; `step` is deterministic.
+    """
+
+    @property
+    def spec(self) -> Spec:
+        """Names, shapes, units and horizon."""
+        ...
+
+    def init(self, batch: int, rng: torch.Generator) -> S:
+        """Draw `batch` worlds and open an account in each."""
+        ...
+
+    def observe(self, state: S) -> Obs:
+        """The only door between the world and a policy."""
+        ...
+
+    def step(self, state: S, action: Tensor) -> tuple[S, Step]:
+        """Fill the orders, move to the next bar and account for it. `action` is [B] int64."""
+        ...
+
+    def wealth(self, state: S) -> Tensor:
+        """[B] float64 money: what the account is worth at the present mark."""
+        ...
+
+    def mark(self, state: S) -> Tensor:
+        """[B] float64 money: the price at which one unit held is valued now."""
+        ...
+
+    def when(self, state: S) -> Tensor:
+        """[B] int64: the present, in days since 1970-01-01."""
+        ...
+
+    def perturb(self, state: S, rng: torch.Generator) -> "Env[S]":
+        """The same problem in which everything later than the present of `state` (batch of one) is redrawn."""
+        ...
+
+
+class Policy(Protocol):
+    """Anything that decides: a rule, a formula, a trained network."""
+
+    def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
+        """Return [B] int64 legal actions and the carry of the next call. `carry` starts as None; `rng` None = greedy."""
+        ...
+
+
+class Split(NamedTuple):
+    """Dates to learn on and dates to be judged on, both ends included; made by `evaluation.splits`."""
+
+    train: tuple[str, str]
+    test: tuple[str, str]
+
+
+class Fold(NamedTuple):
+    """One account's problem on both sides of the split; everything fitted was fitted on the training dates alone.
+
+    Attributes:
+        train: training episodes, as many as one likes.
+        hindsight: one pass through all training dates, to show how much better a policy looks where it learned.
+        test: one pass through all test dates.
+    """
+
+    train: Any
+    hindsight: Any
+    test: Any
+
+
+class Watch(Protocol):
+    """What a learner may tell, and ask of, whoever runs it."""
+
+    def restore(self) -> dict[str, Any] | None:
+        """The last state kept, or None at a fresh start."""
+        ...
+
+    def keep(self, state: dict[str, Any]) -> None:
+        """Keep `state` (tensors and plain values) so that a killed run continues from here."""
+        ...
+
+    def progress(self, done: int, total: int, figures: dict[str, float]) -> None:
+        """Report work done and the figures that matter."""
+        ...
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Learns; never judges itself."""
+
+    def fit(self, env: Env[Any], *, rng: torch.Generator, watch: Watch | None = None) -> Policy:
+        """Learn a policy on `env`."""
+        ...
+
+
+@runtime_checkable
+class Saveable(Protocol):
+    """A policy that can be kept in a record and read back."""
+
+    def save(self, path: str) -> None:
+        """Write the policy to one file."""
+        ...

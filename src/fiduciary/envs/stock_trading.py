@@ -1,0 +1,303 @@
+"""Single-stock trading in shares: hold, buy with all cash, sell everything.
+
+Implements the problem of card 1.1 (LSTM-DQN stock investment management, Comput. Intell. Neurosci. 2022). Departures:
+the order decided at the close of t is filled at the open of t+1 (the paper's fill at the observed close is
+`execution="close"`); returns are fractions of wealth, not money per trade, so that the risk aversion A means the same at
+every price; the utility is taken in incremental form and normalised by what holding the stock earned on training dates.
+
+    r_t = (W_t - W_tm1) / W_tm1
+    u_t = r_t - 0.5 A (r_t - rbar_t)^2              rbar_t: running mean of r over the episode
+    reward_t = (u_t - mean(u_hold)) / std(u_hold)    both over training dates
+
+Assumptions: the order is small against the market (no impact beyond `Costs.slippage_bps`); adjusted prices, so dividends
+are reinvested; on days without a bar (suspension) nothing is decided, and an order waits for the next bar's open; orders
+that meet a bar locked at its limit are not filled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fiduciary.core.errors import ConfigError
+from fiduciary.core.types import Fold, Ledger, Obs, Spec, Split, Step, View, transition
+from fiduciary.data.panel import Panel, span
+from fiduciary.factors import SIM, Factor, Scaler, compute
+from fiduciary.markets import costs as market_costs
+from fiduciary.markets import venue as market_venue
+
+HOLD, BUY, SELL = 0, 1, 2
+Execution = Literal["next_open", "next_close", "close"]
+_WORDS = {
+    "next_open": "decided at the close of day t, filled at the open of day t+1",
+    "next_close": "decided at the close of day t, filled at the close of day t+1",
+    "close": "decided and filled at the close of day t: the price is in the observation (optimistic)",
+}
+
+
+class Account(NamedTuple):
+    """State of B accounts.
+
+    Attributes:
+        t: [B] int64, present bar, an index into the world.
+        end: [B] int64, last bar of the episode.
+        cash: [B] float64 money.
+        shares: [B] float64 units.
+        bought: [B] int64, bar of the last purchase.
+        steps: [B] float64, steps since the episode began.
+        mean_return: [B] float64, running mean of the account's returns.
+    """
+
+    t: Tensor
+    end: Tensor
+    cash: Tensor
+    shares: Tensor
+    bought: Tensor
+    steps: Tensor
+    mean_return: Tensor
+
+
+class World(NamedTuple):
+    """Every symbol's own bars laid end to end, M in all; shared by all accounts and never written.
+
+    Attributes:
+        features: [M, F] float32, scaled factors; NaN where the look-back is not filled.
+        fill: [M] float64 money, price at which orders are filled on that bar.
+        close: [M] float64 money.
+        day: [M] int64, days since 1970-01-01.
+        first, last: [N] int64, first and last bar of each symbol on which an episode may stand.
+    """
+
+    features: Tensor
+    fill: Tensor
+    close: Tensor
+    day: Tensor
+    first: Tensor
+    last: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class StockTrading:
+    """N independent accounts of equal capital, each trading one stock of `panel`.
+
+    Attributes:
+        panel: prices; `close` always, `open` too when orders are filled there.
+        factors: what a policy observes, each causal with a declared look-back.
+        cash: capital, in the panel's currency, shared equally among its symbols.
+        costs: what a trade costs.
+        venue: lots, holding days, price limits.
+        window: W, bars in an observation.
+        execution: when orders are filled.
+        risk_aversion: A in the utility.
+        cash_rate: annual rate earned on idle cash, per calendar day, compounded (0.01 = 1 %).
+        dates: first and last date on which an episode may stand; windows may look back before the first.
+        starts: "first" opens every account on the first date, "random" draws a date for each (training).
+        episode: longest episode in steps; None = to the last date.
+        train_episode: the same, for the training half of `folds`.
+        scaler: feature scaler fitted on training dates, None = raw factors. Set by `folds`.
+        utility: mean and standard deviation of the utility of holding on training dates. Set by `folds`.
+
+    Raises:
+        ConfigError: at first use, if the window does not fit, a field is missing or an option is unknown.
+    """
+
+    panel: Panel
+    factors: Sequence[Factor] = SIM
+    _: KW_ONLY
+    cash: float = 500_000.0
+    costs: market_costs.Costs = market_costs.CHINA_A
+    venue: market_venue.Venue = market_venue.CHINA_A
+    window: int = 20
+    execution: Execution = "next_open"
+    risk_aversion: float = 0.2
+    cash_rate: float = 0.0
+    dates: tuple[str | None, str | None] = (None, None)
+    starts: Literal["first", "random"] = "first"
+    episode: int | None = None
+    train_episode: int | None = 250
+    scaler: Scaler | None = None
+    utility: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.execution not in get_args(Execution):
+            raise ConfigError(f"`execution` must be one of {', '.join(get_args(Execution))}", repr(self.execution))
+        for name, least in (("cash", 0.0), ("window", 0), ("episode", 0), ("train_episode", 0)):
+            if (value := getattr(self, name)) is not None and not value > least:
+                raise ConfigError(f"`{name}` must be positive", repr(value))
+
+    # --- the contract ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Names, shapes and horizon of this problem."""
+        longest = int((self.world.last - self.world.first).max())
+        return Spec(
+            name="stock-trading",
+            actions=("hold", "buy", "sell"),
+            features=tuple(factor.name for factor in self.factors),
+            account=("position",),
+            window=self.window,
+            horizon=min(longest, self.episode or longest),
+            execution=_WORDS[self.execution],
+            currency=self.panel.currency,
+        )
+
+    def init(self, batch: int, rng: torch.Generator) -> Account:
+        """Open `batch` accounts, symbol after symbol in turn, each with its share of the capital and no stock."""
+        symbol = torch.arange(batch) % len(self.panel.symbols)
+        first, last = self.world.first[symbol], self.world.last[symbol]
+        if self.starts == "random":
+            first = first + (torch.rand(batch, generator=rng, dtype=torch.float64) * (last - first)).long()
+        end = last if self.episode is None else torch.minimum(last, first + self.episode)
+        cash = torch.full((batch,), self.cash / len(self.panel.symbols), dtype=torch.float64)
+        nothing = torch.zeros_like(cash)
+        return Account(first, end, cash, nothing, first, nothing, nothing)
+
+    def observe(self, state: Account) -> Obs:
+        """Window of scaled factors up to t, the position as a fraction of wealth, and the legal actions."""
+        close = self.world.close[state.t]
+        holding = state.shares > 0
+        lot = self.venue.whole_lots(self.costs.affordable(state.cash, close))
+        legal = torch.stack((torch.ones_like(holding), ~holding & (lot > 0), holding & self._settled(state)), dim=-1)
+        position = state.shares * close / self.wealth(state)
+        return Obs(View(self.world.features, state.t, self.window), position.unsqueeze(-1).float(), legal)
+
+    def step(self, state: Account, action: Tensor) -> tuple[Account, Step]:
+        """Fill what can be filled, move one bar, book it. An illegal action holds; an ended account stands still."""
+        now, then = state.t, torch.minimum(state.t + 1, state.end)
+        action = torch.where(now < state.end, action, HOLD)
+        bar = then if self._lag else now
+        price, close, next_close = self.world.fill[bar], self.world.close[now], self.world.close[then]
+
+        bought, sold = self._orders(state, action, price, self.world.close[bar - 1])
+        shares = state.shares + bought - sold
+        traded = (bought - sold) * price
+        fees, impact = self.costs.fees(traded), self.costs.impact(traded)
+        cash = state.cash - traded - fees - impact
+        # Cash that waits overnight earns interest: the old balance if the fill comes tomorrow, the new one if it came now.
+        carry = (state.cash if self._lag else cash) * self._interest(now, then)
+        cash = cash + carry
+        pnl = state.shares * (price - close) + shares * (next_close - price)
+
+        before = self.wealth(state)
+        r = (cash + shares * next_close - before) / before
+        steps = state.steps + 1
+        mean_return = state.mean_return + (r - state.mean_return) / steps
+        u = r - 0.5 * self.risk_aversion * (r - mean_return) ** 2
+        reward = (u - self.utility[0]) / self.utility[1]
+
+        after = Account(then, state.end, cash, shares, torch.where(bought > 0, bar, state.bought), steps, mean_return)
+        ledger = Ledger(pnl, -fees, -impact, carry)
+        return after, transition(reward, last=then >= state.end, ledger=ledger, traded=traded)
+
+    def wealth(self, state: Account) -> Tensor:
+        """Cash plus shares at the close."""
+        return state.cash + state.shares * self.world.close[state.t]
+
+    def mark(self, state: Account) -> Tensor:
+        """Close of t."""
+        return self.world.close[state.t]
+
+    def when(self, state: Account) -> Tensor:
+        """Date of bar t, in days since 1970-01-01."""
+        return self.world.day[state.t]
+
+    def perturb(self, state: Account, rng: torch.Generator) -> "StockTrading":
+        """Redraw every bar after the present: prices leave on another path, volumes are reshuffled in size."""
+        later = self.panel.dates.astype("datetime64[D]").astype(np.int64) > int(self.when(state)[0])
+        shape = (int(later.sum()), len(self.panel.symbols))
+        path = torch.randn(shape, generator=rng, dtype=torch.float64).mul(0.05).cumsum(0).exp().numpy()
+        size = torch.randn(shape, generator=rng, dtype=torch.float64).exp().numpy()
+        values = self.panel.values.copy()
+        for f, name in enumerate(self.panel.fields):
+            values[later, :, f] *= size if name == "volume" else path
+        return replace(self, panel=replace(self.panel, values=values))
+
+    # --- splitting ---------------------------------------------------------------------------------------------------
+
+    def folds(self, split: Split) -> dict[str, Fold]:
+        """One fold per symbol; scaler and utility are fitted on the training dates of that symbol alone.
+
+        Training episodes start on random dates and last `train_episode` steps; the test runs once through all its dates.
+        """
+        return {symbol: self._fold(symbol, split) for symbol in self.panel.symbols}
+
+    def _fold(self, symbol: str, split: Split) -> Fold:
+        alone = replace(self, panel=self.panel.select([symbol]), cash=self.cash / len(self.panel.symbols))
+        raw = replace(alone, dates=split.train, scaler=None, utility=(0.0, 1.0))
+        seen = slice(int(raw.world.first[0]), int(raw.world.last[0]) + 1)
+        scaler = Scaler.fit(raw.world.features[seen].numpy())
+        utility = _holding_utility(raw.world.close[seen], self.risk_aversion)
+        hindsight = replace(raw, scaler=scaler, utility=utility, starts="first", episode=None)
+        train = replace(hindsight, starts="random", episode=self.train_episode)
+        return Fold(train, hindsight, test=replace(hindsight, dates=split.test))
+
+    # --- internals ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _lag(self) -> int:
+        return 0 if self.execution == "close" else 1
+
+    def _orders(self, state: Account, action: Tensor, price: Tensor, previous_close: Tensor) -> tuple[Tensor, Tensor]:
+        """Units bought and sold, [B] each: zero where the rules or the market do not let the order through."""
+        buys = (action == BUY) & (state.shares == 0) & self.venue.buyable(price, previous_close)
+        sells = (action == SELL) & self._settled(state) & self.venue.sellable(price, previous_close)
+        lots = self.venue.whole_lots(self.costs.affordable(state.cash, price))
+        return torch.where(buys, lots, 0.0), torch.where(sells, state.shares, 0.0)
+
+    def _settled(self, state: Account) -> Tensor:
+        """[B] bool: a sale ordered now would be filled enough bars after the purchase."""
+        return state.t + self._lag - state.bought >= self.venue.hold_days
+
+    def _interest(self, now: Tensor, then: Tensor) -> Tensor:
+        years = (self.world.day[then] - self.world.day[now]).double() / 365.0
+        return torch.expm1(years * float(np.log1p(self.cash_rate)))
+
+    @cached_property
+    def world(self) -> World:
+        """Lay the bars out as tensors; done once for each environment."""
+        table = compute(self.panel, self.factors)
+        fill_field = "open" if self.execution == "next_open" else "close"
+        fill, close = self.panel[fill_field], self.panel["close"]
+        parts, first, last, offset = [], [], [], 0
+        for n, symbol in enumerate(self.panel.symbols):
+            rows = np.flatnonzero(self.panel.mask[:, n])
+            a, b = self._standing(symbol, self.panel.dates[rows], table.mask[rows, n])
+            first.append(offset + a)
+            last.append(offset + b)
+            offset += len(rows)
+            parts.append((table.values[rows, n], fill[rows, n], close[rows, n], self.panel.dates[rows]))
+        features, fills, closes, dates = (np.concatenate(column) for column in zip(*parts, strict=True))
+        scaled = features if self.scaler is None else self.scaler.transform(features)
+        days = torch.from_numpy(dates.astype("datetime64[D]").astype(np.int64))
+        return World(
+            torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32)),
+            torch.from_numpy(fills), torch.from_numpy(closes), days, torch.tensor(first), torch.tensor(last),
+        )  # fmt: skip
+
+    def _standing(self, symbol: str, dates: np.ndarray, known: np.ndarray) -> tuple[int, int]:
+        """First and last bar, counted within the symbol, on which an episode may stand."""
+        where = span(dates, *self.dates)
+        ready = int(np.argmax(known)) + self.window - 1 if known.any() else len(dates)
+        if self.execution == "close":
+            ready = max(ready, 1)  # the price limit needs the previous close
+        first, last = max(where.start, ready), where.stop - 1
+        if first >= last:
+            raise ConfigError(
+                f"`window` and look-backs must leave at least two bars of {symbol} to stand on",
+                f"{len(dates)} bars from {dates[0]}, dates {self.dates}, ready after {ready} bars",
+                remedy="shorten the window, move the dates or load more history",
+            )
+        return first, last
+
+
+def _holding_utility(close: Tensor, risk_aversion: float) -> tuple[float, float]:
+    """Mean and standard deviation of the incremental utility of holding the stock over `close` [T]."""
+    r = close[1:] / close[:-1] - 1.0
+    mean_return = r.cumsum(0) / torch.arange(1, len(r) + 1)
+    u = r - 0.5 * risk_aversion * (r - mean_return) ** 2
+    return float(u.mean()), float(u.std()) or 1.0

@@ -1,0 +1,138 @@
+"""What a difference proves: paired stationary bootstrap over days and seeds, and a verdict in words by fixed rules."""
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Word = Literal["evidence for", "evidence against", "no evidence"]
+DRAWS = 4_000
+
+
+class Interval(NamedTuple):
+    """An estimate with its confidence interval; NaN bounds when one observation allows none."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+class Verdict(NamedTuple):
+    """What the study may say.
+
+    Attributes:
+        word: "evidence for", "evidence against" or "no evidence".
+        difference: annual log growth of the candidate minus the benchmark's, mean over seeds.
+        low, high: interval of `difference` at confidence 1 - level / trials.
+        p_value: two-sided, of one trial.
+        level: nominal error of the whole question.
+        trials: configurations tried for the same question; the level is shared among them (Bonferroni).
+        block: mean block length of the bootstrap, in bars.
+        reason: the rule that gave the word.
+    """
+
+    word: Word
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    level: float
+    trials: int
+    block: float
+    reason: str
+
+
+def judge(
+    candidate: Floats, benchmark: Floats, *, per_year: float, trials: int, rng: np.random.Generator, level: float = 0.05
+) -> Verdict:
+    """Compare log returns [S, T] of a candidate's S seeds with those [T] of its benchmark, day by day.
+
+    The rule, fixed before any run: "evidence for" when the whole interval of the mean difference lies above zero,
+    "evidence against" when it lies below, else "no evidence". Each draw resamples blocks of days (Politis and Romano
+    1994, so that dependence between days counts) and whole seeds (so that one lucky seed cannot carry the result).
+    """
+    difference = candidate - benchmark
+    if not np.any(difference):
+        return Verdict("no evidence", 0.0, 0.0, 0.0, 1.0, level, trials, 1.0, "the policy is a copy of the benchmark")
+    block = block_length(difference.mean(axis=0))
+    means = _resampled_means(difference, block, rng) * per_year
+    tail = level / trials / 2
+    low, high = (float(x) for x in np.quantile(means, (tail, 1 - tail)))
+    p_value = min(1.0, 2 * (1 + float(min((means <= 0).sum(), (means >= 0).sum()))) / (DRAWS + 1))
+    word, reason = _word(low, high, 1 - level / trials)
+    return Verdict(word, float(difference.mean() * per_year), low, high, p_value, level, trials, block, reason)
+
+
+def _word(low: float, high: float, confidence: float) -> tuple[Word, str]:
+    if low > 0:
+        return "evidence for", f"the whole {confidence:.1%} interval of the difference lies above zero"
+    if high < 0:
+        return "evidence against", f"the whole {confidence:.1%} interval of the difference lies below zero"
+    return "no evidence", f"the {confidence:.1%} interval of the difference holds zero"
+
+
+def _resampled_means(difference: Floats, block: float, rng: np.random.Generator) -> Floats:
+    seeds, days = difference.shape
+    out = np.empty(DRAWS)
+    for start in range(0, DRAWS, 250):
+        places = stationary_indices(days, block, 250, rng)
+        chosen = rng.integers(seeds, size=(250, seeds))
+        weights = np.stack([(chosen == s).mean(axis=1) for s in range(seeds)], axis=1)
+        by_seed = np.stack([row[places].mean(axis=1) for row in difference], axis=1)
+        out[start : start + 250] = (weights * by_seed).sum(axis=1)
+    return out
+
+
+def stationary_indices(n: int, block: float, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """[draws, n] indices of the stationary bootstrap: blocks of geometric length with mean `block`, wrapped around."""
+    fresh = rng.random((draws, n)) < 1.0 / block
+    fresh[:, 0] = True
+    starts = rng.integers(n, size=(draws, n))
+    position = np.arange(n)
+    opened = np.maximum.accumulate(np.where(fresh, position, 0), axis=1)
+    return (np.take_along_axis(starts, opened, axis=1) + position - opened) % n
+
+
+def block_length(x: Floats) -> float:
+    """Mean block length that minimises the variance estimate's error (Politis and White 2004, corrected by Patton,
+    Politis and White 2009, stationary bootstrap); at least 1. x: [T]."""
+    n = len(x)
+    centred = x - x.mean()
+    if not np.any(np.abs(centred) > 1e-15):
+        return 1.0
+    longest = math.ceil(math.sqrt(n)) + max(5, math.ceil(math.log10(n)))
+    cap = min(3 * math.sqrt(n), n / 3)
+    autocov = np.array([centred[: n - k] @ centred[k:] for k in range(min(longest, n - 1) + 1)]) / n
+    negligible = 2 * math.sqrt(math.log10(n) / n)
+    small = np.abs(autocov[1:] / autocov[0]) < negligible
+    run = max(5, math.ceil(math.log10(n)))
+    quiet = next((m for m in range(len(small) - run + 1) if small[m : m + run].all()), None)
+    if quiet is None:
+        loud = np.flatnonzero(~small)
+        quiet = int(loud[-1]) + 1 if len(loud) else 0
+    bandwidth = min(2 * max(quiet, 1), len(autocov) - 1)
+    lags = np.arange(-bandwidth, bandwidth + 1)
+    weight = np.minimum(1.0, 2.0 * (1.0 - np.abs(lags) / bandwidth))
+    covariance = autocov[np.abs(lags)]
+    g = float((weight * np.abs(lags) * covariance).sum())
+    d = 2.0 * float((weight * covariance).sum()) ** 2
+    return float(np.clip((2 * g**2 / d) ** (1 / 3) * n ** (1 / 3), 1.0, cap)) if d > 0 else 1.0
+
+
+_T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+"""Student's t quantile at 97.5 % for 1 to 15 degrees of freedom."""
+
+
+def over_seeds(values: list[float]) -> Interval:
+    """Mean of one figure over seeds with Student's 95 % interval; seeds are independent, days are not resampled here."""
+    x = np.asarray(values, dtype=np.float64)
+    mean, n = float(x.mean()), len(x)
+    if n == 1:
+        return Interval(mean, math.nan, math.nan, 1)
+    # Beyond 15 degrees of freedom the Cornish-Fisher term is exact to three digits.
+    t = _T975[n - 2] if n - 2 < len(_T975) else 1.959964 + 2.3723 / (n - 1) + 2.8225 / (n - 1) ** 2
+    half = t * float(x.std(ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)

@@ -1,0 +1,1 @@
+"""How worlds move and what they charge."""

@@ -1,0 +1,94 @@
+"""What exactly was run: configuration objects as plain values, code revision, versions, and trials of a question."""
+
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PACKAGES = ("fiduciary", "torch", "numpy", "polars", "TA-Lib", "pydantic")
+
+
+def effective(value: Any) -> Any:
+    """A configuration object as plain values: dataclasses by field, arrays by digest, functions by name."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, dict):
+        return {str(key): effective(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [effective(part) for part in value]
+    if isinstance(value, np.ndarray):
+        return {"shape": list(value.shape), "sha256": hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: effective(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, functools.partial):
+        return {"type": _name(value.func), "args": effective(value.args), **effective(value.keywords)}
+    if callable(value) and hasattr(value, "__qualname__"):
+        return _name(value)
+    return {"type": _name(type(value)), **effective(vars(value))}
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of `effective(value)`."""
+    return hashlib.sha256(json.dumps(effective(value), sort_keys=True).encode()).hexdigest()
+
+
+def revision() -> str:
+    """Git commit of the code, with "+" when files differ from it; the package version outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        head = _git(here, "rev-parse", "HEAD")
+        return head + ("+" if _git(here, "status", "--porcelain", "--", str(here.parent)) else "")
+    except (OSError, subprocess.SubprocessError):
+        return f"version {_version('fiduciary')}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape results."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def machine() -> str:
+    """The machine in words."""
+    import os
+
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+
+
+def count_trials(ledger: Path, question: str, trials: list[str]) -> int:
+    """Add `trials` (digests of what is tried) to the ledger of all runs and return how many distinct ones `question` has.
+
+    Running the same configuration again adds nothing: it shows no new result to choose from.
+    """
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    with ledger.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        known = {entry["trial"] for line in file if (entry := json.loads(line))["question"] == question}
+        new = [trial for trial in dict.fromkeys(trials) if trial not in known]
+        file.writelines(json.dumps({"question": question, "trial": trial}) + "\n" for trial in new)
+        return len(known) + len(new)
+
+
+def _name(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()

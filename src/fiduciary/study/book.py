@@ -1,0 +1,99 @@
+"""Figures of all cells: accounts and their total, every policy, intervals over seeds, and alarms."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from fiduciary.evaluation import metrics
+from fiduciary.evaluation.inference import over_seeds
+from fiduciary.records import schema
+from fiduciary.records.paths import total
+
+TOTAL, CASH = "total", "cash"
+Role = Literal["candidate", "benchmark", "baseline", "yardstick"]
+
+
+class Book:
+    """Reads cells; computes nothing twice.
+
+    Args:
+        cells: every finished cell of the study.
+        accounts: the study's own accounts, in order.
+        roles: policy -> role, in the order of the rows.
+    """
+
+    def __init__(self, cells: Sequence[schema.Cell], accounts: Sequence[str], roles: Mapping[str, Role]) -> None:
+        self.cells, self.accounts, self.roles = list(cells), list(accounts), dict(roles)
+        self._totals = {
+            (policy, seed): total([cell.test for cell in self._of(policy, seed)])
+            for policy, seed in dict.fromkeys((cell.policy, cell.seed) for cell in cells)
+        }
+
+    @property
+    def bars_per_year(self) -> float:
+        """Of the total's calendar."""
+        return metrics.bars_per_year(np.array(self.total(CASH, None).days))
+
+    def seeds(self, policy: str) -> list[int | None]:
+        """Seeds with which `policy` was run."""
+        return [seed for name, seed in self._totals if name == policy]
+
+    def total(self, policy: str, seed: int | None) -> schema.Path:
+        """All accounts of one policy and seed, added up."""
+        return self._totals[policy, seed]
+
+    def rows(self) -> list[schema.Row]:
+        """Total first, then account by account; within each, candidates, benchmark, baselines, yardsticks."""
+        rows = [self._row(TOTAL, policy) for policy in self.roles]
+        own = [policy for policy, role in self.roles.items() if role != "yardstick"]
+        return rows + [self._row(account, policy) for account in self.accounts for policy in own]
+
+    def alarms(self, benchmark: str) -> list[str]:
+        """Signs of a policy that learned nothing: it never trades, or copies the benchmark."""
+        found = []
+        for policy in (name for name, role in self.roles.items() if role == "candidate"):
+            learned = [cell for cell in self.cells if cell.policy == policy]
+            idle = [cell for cell in learned if not any(cell.test.traded)]
+            copies = [cell for cell in learned if cell.test.traded == self._cell(cell.account, benchmark).test.traded]
+            for what, cells in (("never traded", idle), ("did exactly what the benchmark does", copies)):
+                if cells:
+                    where = ", ".join(_place(cell) for cell in cells)
+                    found.append(f"{policy} {what} in {len(cells)} of {len(learned)} tests ({where}).")
+        return found
+
+    def _row(self, account: str, policy: str) -> schema.Row:
+        by_seed = [self._figures(account, policy, seed) for seed in self.seeds(policy)]
+        figures = {name: schema.Estimate(**over_seeds([one[name] for one in by_seed])._asdict()) for name in by_seed[0]}
+        return schema.Row(account=account, policy=policy, role=self.roles[policy], figures=figures)
+
+    def _figures(self, account: str, policy: str, seed: int | None) -> dict[str, float]:
+        cells = self._of(policy, seed) if account == TOTAL else [self._cell(account, policy, seed)]
+        path = self.total(policy, seed) if account == TOTAL else cells[0].test
+        cash = self.total(CASH, None) if account == TOTAL else self._cell(account, CASH).test
+        days, wealth = np.array(path.days), np.array(path.wealth)
+        figures = metrics.summary(
+            days, wealth, traded=np.array(path.traded), fees=np.array(path.fees), risk_free=_cash_returns(cash, days)
+        )
+        # The orders of one account's total are netted by day; trades are counted before that.
+        figures["trades"] = float(sum(np.count_nonzero(cell.test.traded) for cell in cells))
+        figures["exposure"] = float(np.mean(path.exposure))
+        capital = [cell.test.wealth[0] for cell in cells]
+        figures["train_return"] = float(np.average([cell.train_return for cell in cells], weights=capital))
+        return figures
+
+    def _of(self, policy: str, seed: int | None) -> list[schema.Cell]:
+        return [cell for cell in self.cells if (cell.policy, cell.seed) == (policy, seed)]
+
+    def _cell(self, account: str, policy: str, seed: int | None = None) -> schema.Cell:
+        return next(c for c in self.cells if (c.account, c.policy, c.seed) == (account, policy, seed))
+
+
+def _cash_returns(cash: schema.Path, days: np.ndarray) -> np.ndarray:
+    """Returns of idle cash over the bars of another calendar: its last known balance on each of them."""
+    place = np.searchsorted(np.array(cash.days), days, side="right") - 1
+    return metrics.returns(np.array(cash.wealth)[place.clip(min=0)])
+
+
+def _place(cell: schema.Cell) -> str:
+    return cell.account if cell.seed is None else f"{cell.account} seed {cell.seed}"
