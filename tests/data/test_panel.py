@@ -14,7 +14,8 @@ DATES = np.array(["2009-12-31", "2010-01-04", "2010-02-01", "2011-01-03"], dtype
 def build(**changes):
     mask = np.array([[True, False], [True, False], [True, True], [False, True]])
     values = np.where(mask[..., None], np.arange(8, dtype=float).reshape(4, 2, 1) + 1, np.nan)
-    return Panel(**{**dict(dates=DATES.copy(), symbols=("A", "B"), fields=("close",), values=values, mask=mask), **changes})
+    parts = {"dates": DATES.copy(), "symbols": ("A", "B"), "fields": ("close",), "values": values, "mask": mask}
+    return Panel(**(parts | changes))
 
 
 def test_read_only():
@@ -74,7 +75,7 @@ def test_unknown_names_name_the_nearest():
 def test_digest_identifies_data_and_nothing_else():
     panel = build()
     # A golden number: records of earlier runs must still find their data.
-    assert panel.digest() == "72ea"[:0] + panel.digest()
+    assert panel.digest() == "089f4b0527396ae252d1e2bfda2a66af6fabaf843e77cfcd915928a6adc468a6"
     assert panel.digest() == build(source="elsewhere", dates=DATES.astype("datetime64[s]")).digest()
     others = [build(symbols=("A", "C")), build(currency="CNY"), panel.between("2010", None), panel.select(["B", "A"])]
     assert len({panel.digest(), *(other.digest() for other in others)}) == 5

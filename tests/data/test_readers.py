@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from longform import put, sound
 
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data import BARS, load, read
-from tests.data.test_validation import put, sound
 
 ASHARES = Path(__file__).parents[2].parent / "shared/data/ashares"
 needs_ashares = pytest.mark.skipif(not ASHARES.is_dir(), reason=f"{ASHARES} is not on this machine")
@@ -132,22 +132,28 @@ def test_nothing_is_repaired(tmp_path, change, message, kind):
 )
 def test_cells_that_are_no_dates_numbers_or_symbols(tmp_path, changes, message):
     with pytest.raises(DataError, match=message):
-        read(write(sound(length=1).with_columns(**{k: pl.Series(v) for k, v in changes.items()}), tmp_path / "bars.csv"))
+        read(
+            write(sound(length=1).with_columns(**{k: pl.Series(v) for k, v in changes.items()}), tmp_path / "bars.csv")
+        )
 
 
 def test_types_that_are_no_dates_or_numbers(tmp_path):
-    for cells in (pl.lit(True).alias("date"), pl.lit([1.0]).alias("close"), pl.lit(datetime(2020, 1, 1, 16)).alias("date")):
+    for cells in (
+        pl.lit(True).alias("date"),
+        pl.lit([1.0]).alias("close"),
+        pl.lit(datetime(2020, 1, 1, 16)).alias("date"),
+    ):
         with pytest.raises(DataError, match="must hold"):
             read(write(sound(length=1).with_columns(cells), tmp_path / "bars.parquet"))
 
 
 def test_missing_columns(two, tmp_path):
     path = write(two.rename({"symbol": "ticker", "volume": "Volume"}).drop("open"), tmp_path / "bars.csv")
-    with pytest.raises(DataError, match='\'symbol\', got columns date, ticker, high.*columns={"symbol": "ticker"}'):
+    with pytest.raises(DataError, match=r"'symbol', got columns date, ticker, high.*columns=.\"symbol\": \"ticker\""):
         read(path)
-    with pytest.raises(DataError, match="'open'.*or leave open out of `fields`"):
+    with pytest.raises(DataError, match=r"'open'.*or leave open out of `fields`"):
         read(path, columns=TICKER)
-    with pytest.raises(DataError, match='columns={"volume": "Volume"}'):
+    with pytest.raises(DataError, match=r"columns=.\"volume\": \"Volume\""):
         read(path, columns=TICKER, fields=("close", "volume"))
 
 
@@ -238,4 +244,8 @@ def test_unadjusted_prices_are_recognised():
 @needs_ashares
 def test_intraday_bars_do_not_pass_for_daily_ones():
     with pytest.raises(DataError, match="intraday bars"):
-        load(ASHARES / "moutai_5min_2012_2019.parquet", columns=TICKER | {"date": "dt", "close": "price"}, fields=("close",))
+        load(
+            ASHARES / "moutai_5min_2012_2019.parquet",
+            columns=TICKER | {"date": "dt", "close": "price"},
+            fields=("close",),
+        )

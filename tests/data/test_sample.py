@@ -5,6 +5,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -108,7 +109,7 @@ def test_describe(stocks):
     assert (google.first, google.bars, google.missing) == ("2004-08-19", 2148, 0)
     assert (apple.last_close, apple.min_close, apple.max_close) == (430.47, close.min(), close.max())
     assert apple.total_return == pytest.approx(close[-1] / close[0] - 1)
-    steps = [np.log(b / a) for a, b in zip(close[:-1], close[1:], strict=True)]
+    steps = [np.log(b / a) for a, b in pairwise(close)]
     mean = sum(steps) / len(steps)
     assert apple.volatility == pytest.approx((252 * sum((s - mean) ** 2 for s in steps) / (len(steps) - 1)) ** 0.5)
 

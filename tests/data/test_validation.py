@@ -1,42 +1,15 @@
 """Every fault kind on small frames, by law: sound bars have none, one planted offence is found where it was planted."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from longform import START, put, sound
 
 from fiduciary.data import check
-
-START = date(2020, 1, 1)
-
-
-def sound(seed=0, length=8, symbol="A", start=0):
-    """Bars without fault: small moves, low <= open, close <= high."""
-    rng = np.random.default_rng(seed)
-    close = 10 * np.exp(np.cumsum(rng.uniform(-0.02, 0.02, length)))
-    opened = close * rng.uniform(0.99, 1.01, length)
-    return pl.DataFrame(
-        {
-            "date": [START + timedelta(days=start + k) for k in range(length)],
-            "symbol": [symbol] * length,
-            "open": opened,
-            "high": np.maximum(opened, close) * 1.001,
-            "low": np.minimum(opened, close) * 0.999,
-            "close": close,
-            "volume": rng.integers(1, 1000, length).astype(float),
-        }
-    )
-
-
-def put(frame, row, **cells):
-    for name, value in cells.items():
-        column = frame[name].to_list()
-        column[row] = value
-        frame = frame.with_columns(pl.Series(name, column, dtype=frame[name].dtype))
-    return frame
 
 
 def day(row):
@@ -135,7 +108,16 @@ def test_suspended_days():
     assert (fault.kind, fault.severity, fault.date, fault.count) == ("suspended day", "warning", day(2), 2)
 
 
-SPLITS = [(0.5, "1/2"), (2 / 3, "2/3"), (0.1, "1/10"), (1 / 7, "1/7"), (2.0, "2"), (1.5, "3/2"), (10.0, "10"), (100.0, "100")]
+SPLITS = [
+    (0.5, "1/2"),
+    (2 / 3, "2/3"),
+    (0.1, "1/10"),
+    (1 / 7, "1/7"),
+    (2.0, "2"),
+    (1.5, "3/2"),
+    (10.0, "10"),
+    (100.0, "100"),
+]
 
 
 @given(st.sampled_from(SPLITS), st.integers(1, 7), st.floats(-0.009, 0.009))
@@ -144,13 +126,15 @@ def test_split_like_jump(split, row, drift):
     late = pl.int_range(8) >= row
     before = frame["close"][row - 1]
     scale = before * ratio * (1 + drift) / frame["open"][row]
-    prices = [pl.when(late).then(pl.col(c) * scale).otherwise(pl.col(c)).alias(c) for c in ("open", "high", "low", "close")]
+    prices = [
+        pl.when(late).then(pl.col(c) * scale).otherwise(pl.col(c)).alias(c) for c in ("open", "high", "low", "close")
+    ]
     fault = only(frame.with_columns(prices))
     assert (fault.kind, fault.severity, fault.date, fault.count) == ("split-like jump", "warning", day(row), 1)
     assert fault.fact.endswith(f"nearly {name}")
 
 
-@pytest.mark.parametrize("ratio", [0.45, 0.56, 0.75, 0.9, 1.28, 1.4, 2.2])
+@pytest.mark.parametrize("ratio", [0.45, 0.53, 0.75, 0.9, 1.28, 1.4, 2.2])
 def test_other_moves_are_no_splits(ratio):
     frame = pl.DataFrame({"date": [START, START + timedelta(1)], "symbol": ["A", "A"], "close": [10.0, 10 * ratio]})
     assert check(frame) == []
@@ -158,11 +142,16 @@ def test_other_moves_are_no_splits(ratio):
 
 def test_fields_that_are_absent_are_not_judged():
     assert check(sound().select("date", "symbol", "close")) == []
-    assert only(put(sound().select("date", "symbol", "low", "close"), 2, close=1.0)).kind == "crossed prices"
+    assert only(put(sound().select("date", "symbol", "low", "close"), 2, close=9.5)).kind == "crossed prices"
 
 
 def test_every_fault_names_a_remedy():
     frame = put(put(put(sound(), 1, volume=-1.0), 2, low=99.0), 3, close=None)
     faults = check(pl.concat([frame, frame[[0]]]))
-    assert {fault.kind for fault in faults} >= {"negative volume", "crossed prices", "non-finite value", "duplicate bar"}
+    assert {fault.kind for fault in faults} >= {
+        "negative volume",
+        "crossed prices",
+        "non-finite value",
+        "duplicate bar",
+    }
     assert all(fault.remedy and fault.date and fault.symbol == "A" for fault in faults)
