@@ -28,7 +28,26 @@ _PLACES = {
     "venue": "fiduciary.markets.venue",
 }
 
-__all__ = sorted([*_PLACES, "__version__"])
+__all__ = [
+    "__version__",
+    "Study",
+    "Yardstick",
+    "agents",
+    "check_agent",
+    "check_env",
+    "check_policy",
+    "costs",
+    "data",
+    "envs",
+    "factors",
+    "markets",
+    "metrics",
+    "records",
+    "reports",
+    "rules",
+    "splits",
+    "venue",
+]
 
 if TYPE_CHECKING:
     from fiduciary import agents, data, envs, factors, markets, records, reports

@@ -33,7 +33,8 @@ data_app = App(name="data", help="Look at data before anything is computed from 
 app.command(data_app)
 
 Overrides = Annotated[
-    list[str] | None, Parameter(name="--set", help="Change one setting of the study, as key=value; repeatable.", negative=())
+    list[str] | None,
+    Parameter(name="--set", help="Change one setting of the study, as key=value; repeatable.", negative=()),
 ]
 
 
@@ -150,21 +151,24 @@ def describe(source: str, *, columns: Annotated[list[str] | None, Parameter(nega
     from rich.markup import escape
     from rich.table import Table
 
-    from fiduciary.data import BARS, SAMPLES
+    from fiduciary.data import BARS, SAMPLES, load
     from fiduciary.data import describe as summarise
-    from fiduciary.data import load
 
     if any("=" not in pair for pair in columns or ()):
         raise ConfigError("`--columns` takes our-name=their-name", " ".join(columns or ()))
     names = dict(pair.split("=", 1) for pair in columns or ())
     found = summarise(load(source, columns=names or None, fields=None if source in SAMPLES else BARS))
-    table = Table("symbol", "first", "last", "bars", "missing", "low", "high", "last close", "return", "volatility a year")
+    table = Table(
+        "symbol", "first", "last", "bars", "missing", "low", "high", "last close", "return", "volatility a year"
+    )
     for s in found.symbols:
         table.add_row(
             escape(s.symbol), s.first, s.last, str(s.bars), str(s.missing), f"{s.min_close:,.2f}", f"{s.max_close:,.2f}",
             f"{s.last_close:,.2f}", f"{s.total_return:+.1%}", f"{s.volatility:.1%}",
         )  # fmt: skip
-    _print(f"{escape(found.source)}, {found.currency}, {found.first} to {found.last}, {found.dates} dates, {found.digest[:12]}")
+    _print(
+        f"{escape(found.source)}, {found.currency}, {found.first} to {found.last}, {found.dates} dates, {found.digest[:12]}"
+    )
     _print(table)
     for fault in found.faults:
         _print(escape(str(fault)))

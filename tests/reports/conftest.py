@@ -26,7 +26,7 @@ def weekdays(count: int) -> np.ndarray:
 
 
 def prices(name: str) -> np.ndarray:
-    rng = np.random.default_rng(sum(name.encode()))
+    rng = np.random.default_rng(sum(name.encode()) + 3)
     return 100 * np.exp(np.cumsum(rng.normal(0.0004, 0.013, STEPS + 1)))
 
 
@@ -65,7 +65,7 @@ def make_cells(accounts: tuple[str, ...], seeds: list[int], candidate: str) -> l
     for account in accounts:
         mark = prices(account)
         rules = {"buy-and-hold": path(mark, always), "cash": path(mark, never)}
-        cells += [Cell(account=account, policy=p, seed=None, train_return=0.2, test=t, curve=[]) for p, t in rules.items()]
+        cells += [Cell(account=account, policy=p, seed=None, train_return=0.2, test=rules[p], curve=[]) for p in rules]
         cells += [
             Cell(account=account, policy=candidate, seed=seed, train_return=1.0 + seed / 10,
                  test=path(mark, learned(account, seed)), curve=curve(seed, account))
@@ -78,7 +78,7 @@ def make_cells(accounts: tuple[str, ...], seeds: list[int], candidate: str) -> l
 def figures(cells: list[Cell], paths: list[Path]) -> dict[str, Estimate]:
     each = [
         metrics.summary(np.array(p.days), np.array(p.wealth), np.zeros(STEPS), np.array(p.traded), np.array(p.fees))
-        | {"train_return": cell.train_return}
+        | {"train_return": cell.train_return, "exposure": float(np.mean(p.exposure))}
         for cell, p in zip(cells, paths, strict=True)
     ]
     return {name: Estimate(**inference.over_seeds([e[name] for e in each])._asdict()) for name in each[0]}
@@ -100,7 +100,8 @@ def make_rows(cells: list[Cell], roles: dict[str, str]) -> list[Row]:
 
 def make_judgement(cells: list[Cell], candidate: str, seeds: list[int]) -> Judgement:
     def growth(policy: str, seed: int | None) -> np.ndarray:
-        return metrics.log_returns(np.array(total([c.test for c in cells if (c.policy, c.seed) == (policy, seed)]).wealth))
+        paths = [c.test for c in cells if (c.policy, c.seed) == (policy, seed)]
+        return metrics.log_returns(np.array(total(paths).wealth))
 
     verdict = inference.judge(
         np.stack([growth(candidate, seed) for seed in seeds]), growth("buy-and-hold", None), per_year=252.0, trials=1,
@@ -110,20 +111,22 @@ def make_judgement(cells: list[Cell], candidate: str, seeds: list[int]) -> Judge
 
 
 def build(
-    root: FilePath, *, accounts: tuple[str, ...] = ACCOUNTS, seeds: tuple[int, ...] = (0, 1, 2), candidate: str = "lstm-dqn",
-    question: str = QUESTION, alarms: tuple[str, ...] = (), faults: tuple[str, ...] = (), note: str = "",
+    root: FilePath, *, accounts: tuple[str, ...] = ACCOUNTS, seeds: tuple[int, ...] = (0, 1, 2),
+    candidate: str = "lstm-dqn", question: str = QUESTION, alarms: tuple[str, ...] = (), faults: tuple[str, ...] = (),
+    note: str = "",
 ) -> Run:  # fmt: skip
     """Write a whole run folder."""
     folder, cells = RunFolder(root), make_cells(accounts, list(seeds), candidate)
     roles = {candidate if name == "lstm-dqn" else name: role for name, role in ROLES.items()}
     arguments = ["fiduciary", "run", "studies/stock-investment.toml", note or "runs/stocks"]
     started = "2025-03-01T09:00:00+00:00"
-    folder.write_manifest(Manifest(identity="ab" * 32, question=question, trials=1, started=started, arguments=arguments))
+    known = {"identity": "ab" * 32, "question": question, "started": started, "arguments": arguments}
+    folder.write_manifest(Manifest(trials=1, **known))
     for cell in cells:
         folder.write_cell(cell)
     data = Data(
-        name="us-stocks", source="Sample shipped with fiduciary; adjusted daily closes", currency="USD", sha256="0f" * 32,
-        symbols=list(accounts), first="2004-12-01", last="2013-12-31", faults=list(faults),
+        name="us-stocks", source="Sample shipped with fiduciary; adjusted daily closes", currency="USD",
+        sha256="0f" * 32, symbols=list(accounts), first="2004-12-01", last="2013-12-31", faults=list(faults),
     )  # fmt: skip
     result = Result(
         question=question, benchmark="buy-and-hold", judgements=[make_judgement(cells, candidate, list(seeds))],
@@ -131,11 +134,13 @@ def build(
         test=("2011-01-03", "2011-12-19"), currency="USD", capital=CASH * len(accounts), bars_per_year=252.0,
         assumptions=["Orders are decided at the close of day t, filled at the open of day t+1.", "Prices are adjusted.",
                      *([note] if note else [])],
-        alarms=list(alarms), data=[data], effective={"seeds": list(seeds), "env": {"type": "StockTrading", "note": note}},
+        alarms=list(alarms), data=[data],
+        effective={"seeds": list(seeds), "env": {"type": "StockTrading", "note": note}},
     )  # fmt: skip
     occasion = Occasion(
         arguments=arguments, revision="c0ffee" * 6 + "abcd+", versions={"python": "3.11.2", "torch": "2.6.0"},
-        machine="Linux x86_64, 2 cores", started=started, finished="2025-03-01T09:12:00+00:00", wall_seconds=712.4, sessions=2,
+        machine="Linux x86_64, 2 cores", started=started, finished="2025-03-01T09:12:00+00:00",
+        wall_seconds=712.4, sessions=2,
     )  # fmt: skip
     folder.write_record(Record(identity="ab" * 32, result=result, occasion=occasion))
     return Run(root)

@@ -7,6 +7,7 @@ updates old, so that acting and bootstrapping read encodings that were computed 
 by the end of the data bootstraps, since nothing ended but the data.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,16 +119,12 @@ class _Run:
 
     def _collect(self) -> None:
         obs, env = self.obs, self.env
-        q = self.encodings.q(obs.world.index, obs.account)
+        q = self.encodings.q(obs.world.bar, obs.account)
         action = ops.epsilon_greedy(q, obs.legal, self.agent.epsilon, self.rng)
         self.accounts, step = env.step(self.accounts, action)
         after = env.observe(self.accounts)
-        self.replay.add(
-            Transitions(
-                obs.world.index, obs.account, action, step.reward.float(), step.discount.float(),
-                after.world.index, after.account, after.legal,
-            )  # fmt: skip
-        )
+        outcome = (step.reward.float(), step.discount.float(), after.world.bar, after.account, after.legal)
+        self.replay.add(Transitions(obs.world.bar, obs.account, action, *outcome))
         self.rewards.append(step.reward.mean())
         if step.last.any():
             fresh = env.init(self.agent.accounts, self.rng)
@@ -153,7 +150,7 @@ class _Run:
         self.losses.append(loss.detach())
 
     def _windows(self, bar: Tensor) -> Tensor:
-        return self.obs.world._replace(index=bar).window()
+        return self.obs.world._replace(bar=bar).window()
 
     def _copy(self) -> None:
         self.frozen.load_state_dict(self.online.state_dict())
@@ -168,7 +165,7 @@ class _Run:
         figures = {"loss": float(torch.stack(self.losses).mean()), "reward": float(torch.stack(self.rewards).mean())}
         self.losses, self.rewards = [], []
         for name, value in figures.items():
-            if value != value or abs(value) == float("inf"):
+            if not math.isfinite(value):
                 raise NumericsError(
                     f"the {name} must stay finite while learning", f"{value} after {self.done} updates",
                     cause="too large a learning rate, or a feature that is not finite", remedy="lower `lr` or run `check`",
@@ -228,7 +225,11 @@ class QPolicy:
         """Write weights and shape to one safetensors file."""
         from safetensors.torch import save_file
 
-        shape = {"features": len(self.spec.features), "account": len(self.spec.account), "actions": len(self.spec.actions)}
+        shape = {
+            "features": len(self.spec.features),
+            "account": len(self.spec.account),
+            "actions": len(self.spec.actions),
+        }
         meta = {**shape, "first": self.widths.first, "second": self.widths.second, "duel": int(self.duel)}
         save_file(self.net.state_dict(), path, metadata={name: str(value) for name, value in meta.items()})
 

@@ -29,7 +29,7 @@ class QNet(nn.Module):
     def encode(self, window: Tensor) -> Tensor:
         """[B, W, F] -> [B, H]: the second layer's output at the present bar."""
         below, _ = self.first(window)
-        above, _ = self.second(below)
+        above: Tensor = self.second(below)[0]
         return above[:, -1]
 
     def head(self, h: Tensor, account: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Encodings:
     @torch.no_grad()
     def q(self, index: Tensor, account: Tensor) -> Tensor:
         """Q [B, A] of bars `index` [B] and accounts [B, K]."""
-        missing = index[~self.known[index]].unique()
+        missing = torch.unique(index[~self.known[index]])
         for part in missing.split(512):
             offsets = torch.arange(1 - self.window, 1)
             h = self.net.encode(self.bars[part.unsqueeze(-1) + offsets])

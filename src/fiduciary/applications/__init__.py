@@ -1,0 +1,1 @@
+"""Ready desks; one file each."""

@@ -56,7 +56,11 @@ class Source:
                 remedy="add --set data.source=PATH (and --set index.source=PATH)",
             )  # fmt: skip
         return load(
-            self.source, columns=self.columns or None, symbols=self.symbols or None, fields=fields, currency=self.currency
+            self.source,
+            columns=self.columns or None,
+            symbols=self.symbols or None,
+            fields=fields,
+            currency=self.currency,
         )
 
 
@@ -156,14 +160,20 @@ class StockInvestment:
         """Held in fractions, since nobody buys an index by the lot; filled at the close where it has no open."""
         panel = index.panel()
         if len(panel.symbols) != 1:
-            raise ConfigError("an index must be one symbol", ", ".join(panel.symbols), remedy="name it in `index.symbols`")
+            raise ConfigError(
+                "an index must be one symbol", ", ".join(panel.symbols), remedy="name it in `index.symbols`"
+            )
         close = tuple(factor for factor in SIM if factor.name == "close")
         env = replace(self._trading(panel, close, 1), venue=Venue(lot=0))
         return env if "open" in panel.fields else replace(env, execution="next_close")
 
     def _assumptions(self) -> list[str]:
         p, c, v = self.problem, self.costs, self.venue
-        limit = "no daily price limit" if v.price_limit is None else f"orders at the {v.price_limit:.0%} daily limit unfilled"
+        limit = (
+            "no daily price limit"
+            if v.price_limit is None
+            else f"orders at the {v.price_limit:.0%} daily limit unfilled"
+        )
         lot = f"lots of {v.lot:g}" if v.lot else "fractions of a share allowed"
         return [
             f"All in, all out, long only, one order a day and stock; {lot}, a sale at least {v.hold_days} trading day(s) "

@@ -1,0 +1,1 @@
+"""The nouns everyone speaks: types, errors, laws, seeds; torch and numpy only."""

@@ -77,7 +77,9 @@ def _shapes(env: Env[Any], batch: int, seed: int) -> Law:
     state = env.init(batch, _rng(seed))
     obs, spec = env.observe(state), env.spec
     window = obs.world.window()
-    _demand(window.shape == (batch, spec.window, len(spec.features)), "a window must be [B, W, F]", str(tuple(window.shape)))
+    _demand(
+        window.shape == (batch, spec.window, len(spec.features)), "a window must be [B, W, F]", str(tuple(window.shape))
+    )
     _demand(bool(window.isfinite().all()), "a window must be finite", "NaN or infinity in the first observation")
     _demand(obs.account.shape == (batch, len(spec.account)), "an account must be [B, K]", str(tuple(obs.account.shape)))
     _demand(obs.legal.shape == (batch, len(spec.actions)), "legal must be [B, A]", str(tuple(obs.legal.shape)))
@@ -99,7 +101,11 @@ def _conserves_money(env: Env[Any], batch: int, steps: int, seed: int) -> Law:
         was, now = env.wealth(before), env.wealth(after)
         gap = ((now - was - step.ledger.total()).abs() / was.abs().clamp(min=1.0)).max()
         worst = max(worst, float(gap))
-        _demand(worst <= MONEY_TOLERANCE, f"the ledger must explain wealth to {MONEY_TOLERANCE} of it", f"a gap of {worst:.3g}")
+        _demand(
+            worst <= MONEY_TOLERANCE,
+            f"the ledger must explain wealth to {MONEY_TOLERANCE} of it",
+            f"a gap of {worst:.3g}",
+        )
         _demand(bool((step.discount[step.last] >= 0).all()), "discounts must not be negative", "a negative discount")
     return Law("money conserved", batch * steps, worst)
 
@@ -129,13 +135,17 @@ def _blind_to_the_future(env: Env[Any], steps: int, blind: int, seed: int) -> La
             cause="a factor, a scaler or the account looks ahead",
         )
         moved += _futures_differ(env, other, state)
-    _demand(moved > 0, "redrawing the future must change some outcome, or the law proves nothing", f"0 of {blind} moved")
+    _demand(
+        moved > 0, "redrawing the future must change some outcome, or the law proves nothing", f"0 of {blind} moved"
+    )
     return Law("future-blind observations", blind, 0.0)
 
 
 def _futures_differ(env: Env[Any], other: Env[Any], state: Any) -> bool:
     actions = range(len(env.spec.actions))
-    return any(not trees.equal(env.step(state, torch.tensor([a]))[1], other.step(state, torch.tensor([a]))[1]) for a in actions)
+    return any(
+        not trees.equal(env.step(state, torch.tensor([a]))[1], other.step(state, torch.tensor([a]))[1]) for a in actions
+    )
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------
@@ -157,7 +167,11 @@ def _actions(policy: Policy, env: Env[Any], batch: int, steps: int, seed: int) -
     for k in range(steps):
         obs = env.observe(state)
         action, carry = policy.act(obs, carry, None)
-        _demand(action.shape == (batch,) and action.dtype == torch.int64, "actions must be [B] int64", f"{action.shape}, {action.dtype}")
+        _demand(
+            action.shape == (batch,) and action.dtype == torch.int64,
+            "actions must be [B] int64",
+            f"{action.shape}, {action.dtype}",
+        )
         legal = obs.legal.gather(-1, action.unsqueeze(-1)).all()
         _demand(bool(legal), "a policy must choose legal actions", f"an illegal one in step {k}")
         state, _step = env.step(state, action)

@@ -1,11 +1,11 @@
 """One exception tree. Every message says the rule, the fact, the likely cause and the remedy.
 
-    FiduciaryError
-    ├── ConfigError      a study, an option or an argument cannot mean what it says
-    ├── DataError        input data break a rule; nothing was computed from them
-    ├── ContractError    an environment, policy, agent or factor breaks its law
-    ├── RecordError      a run folder is corrupt, busy or belongs to another study
-    └── NumericsError    a tensor became infinite or NaN while learning
+FiduciaryError
+├── ConfigError      a study, an option or an argument cannot mean what it says
+├── DataError        input data break a rule; nothing was computed from them
+├── ContractError    an environment, policy, agent or factor breaks its law
+├── RecordError      a run folder is corrupt, busy or belongs to another study
+└── NumericsError    a tensor became infinite or NaN while learning
 """
 
 

@@ -19,18 +19,18 @@ class View(NamedTuple):
 
     Attributes:
         bars: [M, F] float32, every bar of the world, shared and read-only.
-        index: [B] int64, the bar that is the present of each account.
+        bar: [B] int64, the bar that is the present of each account.
         length: W, how many bars a policy may look back over, the present included.
     """
 
     bars: Tensor
-    index: Tensor
+    bar: Tensor
     length: int
 
     def window(self) -> Tensor:
         """Gather the windows, [B, W, F], oldest bar first."""
-        offsets = torch.arange(1 - self.length, 1, device=self.index.device)
-        return self.bars[self.index.unsqueeze(-1) + offsets]
+        offsets = torch.arange(1 - self.length, 1, device=self.bar.device)
+        return self.bars[self.bar.unsqueeze(-1) + offsets]
 
 
 class Obs(NamedTuple):

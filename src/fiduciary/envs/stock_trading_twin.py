@@ -28,7 +28,7 @@ class Twin:
     @property
     def wealth(self) -> float:
         """Cash plus shares at the close."""
-        return self.cash + self.shares * self.closes[self.t]
+        return self.cash + self.shares * float(self.closes[self.t])
 
     def step(self, action: int) -> float:
         """Live through one day and return the reward."""
@@ -48,14 +48,17 @@ class Twin:
         limit = math.inf if self.env.venue.price_limit is None else self.env.venue.price_limit - 0.002
         if action == BUY and self.shares == 0 and price < previous_close * (1 + limit):
             self._buy(price, bar)
-        elif action == SELL and bar - self.bought_on >= self.env.venue.hold_days and price > previous_close * (1 - limit):
+        elif (
+            action == SELL and bar - self.bought_on >= self.env.venue.hold_days and price > previous_close * (1 - limit)
+        ):
             self._sell(price)
 
     def _buy(self, price: float, bar: int) -> None:
         costs = self.env.costs
         commission, slippage = costs.commission_bps * 1e-4, costs.slippage_bps * 1e-4
         units = min(
-            self.cash / (price * (1.0 + commission + slippage)), (self.cash - costs.minimum_fee) / (price * (1.0 + slippage))
+            self.cash / (price * (1.0 + commission + slippage)),
+            (self.cash - costs.minimum_fee) / (price * (1.0 + slippage)),
         )
         if self.env.venue.lot:
             units = math.floor(units / self.env.venue.lot) * self.env.venue.lot

@@ -64,7 +64,9 @@ def turnover(traded: Floats, wealth: Floats, per_year: float) -> float:
     return float(np.abs(traded).sum() / wealth.mean() / len(traded) * per_year)
 
 
-def summary(days: NDArray[np.int64], wealth: Floats, risk_free: Floats, traded: Floats, fees: Floats) -> dict[str, float]:
+def summary(
+    days: NDArray[np.int64], wealth: Floats, risk_free: Floats, traded: Floats, fees: Floats
+) -> dict[str, float]:
     """The figures of one account that a report shows.
 
     Args:

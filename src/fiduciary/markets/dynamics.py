@@ -31,7 +31,8 @@ def random_walk(
     close = 100.0 * np.exp(np.cumsum(gaps + moves, axis=0))
     open_ = close * np.exp(-moves)
     volume = np.exp(13 + 0.5 * rng.standard_normal(close.shape))
-    return _panel(open_, close, volume, [f"RW{n + 1}" for n in range(symbols)], "random walk without drift", rng)
+    names = [f"RW{n + 1}" for n in range(symbols)]
+    return _panel(open_, close, volume, symbols=names, source="random walk without drift", rng=rng)
 
 
 class Planted(NamedTuple):
@@ -84,7 +85,9 @@ def planted(
         ConfigError: the shortest run would not pay for a round trip at 50 bp.
     """
     if runs[0] * edge < 0.02:
-        raise ConfigError("the shortest run must earn more than a dear round trip (2 %)", f"{runs[0]} bars of {edge:.2%}")
+        raise ConfigError(
+            "the shortest run must earn more than a dear round trip (2 %)", f"{runs[0]} bars of {edge:.2%}"
+        )
     up = _alternating(bars, runs, rng)
     moves = np.zeros(bars)
     moves[1:] = np.where(up[:-1], edge, -edge) + noise * rng.standard_normal(bars - 1)
@@ -92,7 +95,7 @@ def planted(
     open_ = close * np.exp(-moves)
     volume = 1e6 * np.where(up, 2.0, 0.5) * np.exp(0.1 * rng.standard_normal(bars))
     source = f"planted signal: edge {edge:.2%} a day, noise {noise:.2%}, runs of {runs[0]} to {runs[1]} days"
-    panel = _panel(open_[:, None], close[:, None], volume[:, None], ["PLANTED"], source, rng)
+    panel = _panel(open_[:, None], close[:, None], volume[:, None], symbols=["PLANTED"], source=source, rng=rng)
     return Planted(panel, up, moves)
 
 
@@ -102,7 +105,9 @@ def _alternating(bars: int, runs: tuple[int, int], rng: np.random.Generator) -> 
     return pattern[:bars]
 
 
-def _panel(open_: Floats, close: Floats, volume: Floats, symbols: list[str], source: str, rng: np.random.Generator) -> Panel:
+def _panel(
+    open_: Floats, close: Floats, volume: Floats, *, symbols: list[str], source: str, rng: np.random.Generator
+) -> Panel:
     """Add highs and lows around opens and closes, and a weekday calendar."""
     wick = np.exp(np.abs(0.003 * rng.standard_normal((2, *close.shape))))
     high, low = np.maximum(open_, close) * wick[0], np.minimum(open_, close) / wick[1]

@@ -34,8 +34,10 @@ class Venue:
             raise ConfigError("`lot` must be 0 (fractions) or a positive number of units", str(self.lot))
         if self.hold_days < 0:
             raise ConfigError("`hold_days` must not be negative", str(self.hold_days))
-        if self.price_limit is not None and not _LIMIT_SLACK < self.price_limit:
-            raise ConfigError(f"`price_limit` must exceed {_LIMIT_SLACK}", str(self.price_limit), remedy="0.1 means 10 %")
+        if self.price_limit is not None and not self.price_limit > _LIMIT_SLACK:
+            raise ConfigError(
+                f"`price_limit` must exceed {_LIMIT_SLACK}", str(self.price_limit), remedy="0.1 means 10 %"
+            )
 
     def whole_lots(self, units: Tensor) -> Tensor:
         """Round units [B] down to whole lots."""

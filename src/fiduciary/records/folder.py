@@ -1,12 +1,12 @@
 """A run's folder on disk: one writer at a time, every write atomic, every corrupt file named and left as it was.
 
-    RUN/
-      manifest.json            what the run is, fixed at its first start
-      record.json              the whole record, once every cell is done
-      cells/<account>/<policy>/<seed>/
-        cell.json              one finished cell
-        policy.safetensors     its learned policy
-        checkpoint.pt          an unfinished cell, to continue from
+RUN/
+  manifest.json            what the run is, fixed at its first start
+  record.json              the whole record, once every cell is done
+  cells/<account>/<policy>/<seed>/
+    cell.json              one finished cell
+    policy.safetensors     its learned policy
+    checkpoint.pt          an unfinished cell, to continue from
 """
 
 import fcntl

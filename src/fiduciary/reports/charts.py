@@ -15,6 +15,7 @@ from fiduciary.reports.tables import Column
 
 Chart = dict[str, Any]
 Trace = dict[str, Any]
+Numbers = Sequence[float] | Floats
 
 CANDIDATES = ("#1f4fd8", "#8b3fc7", "#0c8599", "#c2255c")
 GREYS = ("#98a2b3", "#667085", "#d0d5dd")
@@ -81,7 +82,7 @@ def layout(*, title: str = "", tickformat: str, dates: bool = True, hovermode: s
         "margin": {"l": 8, "r": 8, "t": 34, "b": 8}, "hovermode": hovermode,
         "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": "#d0d5dd", "namelength": -1},
         "xaxis": {**axis, "type": "date" if dates else "linear", "showgrid": False, "ticks": "outside",
-                  "tickcolor": "#d0d5dd", "nticks": 7},
+                  "tickcolor": "#d0d5dd", "nticks": 7, "tickangle": 0},
         "yaxis": {**axis, "tickformat": tickformat, "title": {"text": _safe(title), "standoff": 8}, "nticks": 6},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemwidth": 30},
     }  # fmt: skip
@@ -113,13 +114,12 @@ def _lines(fans: Sequence[Fan], hover: str) -> list[Trace]:
 
 def _seeds(fan: Fan, color: str) -> list[Trace]:
     """A band from the lowest to the highest seed, and every seed as a thin line; one legend entry toggles them."""
-    group = {"legendgroup": fan.column.policy, "hoverinfo": "skip", "showlegend": False}
-    group["legendgroup"] = _safe(fan.column.policy)
+    group = {"legendgroup": _safe(fan.column.policy), "hoverinfo": "skip", "showlegend": False}
     x, name = dates(fan.days), f"{fan.column.policy}, each seed and their range"
     low = {**_line(x, fan.wealth.min(axis=0), name, color, "", width=0), **group}
     high = {**_line(x, fan.wealth.max(axis=0), name, color, "", width=0), **group}
     high |= {"fill": "tonexty", "fillcolor": f"{color}1c", "showlegend": True}
-    thin = [{**_line(x, each, name, f"{color}70", "", width=0.8), **group} for each in fan.wealth]
+    thin = [{**_line(x, each, name, f"{color}8c", "", width=0.8), **group} for each in fan.wealth]
     return [low, high, *thin]
 
 
@@ -138,16 +138,16 @@ def _fills(path: Path, choice: int) -> Iterable[Trace]:
         yield {
             **_line(dates(np.asarray(path.days)[at]), np.asarray(path.mark)[at], side, color, ""),
             "mode": "markers", "meta": choice, "visible": choice == 0, "customdata": _tidy(np.abs(traded[at - 1])),
-            "marker": {"color": color, "symbol": symbol, "size": 9, "line": {"color": "#ffffff", "width": 1}},
+            "marker": {"color": color, "symbol": symbol, "size": 10, "line": {"color": "#ffffff", "width": 1}},
             "hovertemplate": f"{side} %{{customdata:,.0f}}<br>%{{x}} at %{{y:,.2f}}<extra></extra>",
         }  # fmt: skip
 
 
 def _line(
-    x: Sequence[Any], y: Sequence[float] | Floats, name: str, color: str, hover: str, *, width: float = 1.6, dash: str = "solid"
+    x: Sequence[Any], y: Numbers, name: str, color: str, hover: str, *, width: float = 1.6, dash: str = "solid"
 ) -> Trace:
-    trace = {"type": "scatter", "mode": "lines", "x": x, "y": _tidy(y), "name": _safe(name)}
-    trace["line"] = {"color": color, "width": width, "dash": dash}
+    line = {"color": color, "width": width, "dash": dash}
+    trace: Trace = {"type": "scatter", "mode": "lines", "x": x, "y": _tidy(y), "name": _safe(name), "line": line}
     return trace | ({"hovertemplate": hover} if hover else {})
 
 
@@ -156,6 +156,6 @@ def _safe(text: str) -> str:
     return escape(text, quote=False)
 
 
-def _tidy(values: Sequence[float] | Floats) -> list[float | None]:
+def _tidy(values: Numbers) -> list[float | None]:
     """Seven digits are more than a screen shows, and half the file."""
     return [float(f"{value:.7g}") if math.isfinite(value) else None for value in values]

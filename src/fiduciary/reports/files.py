@@ -109,7 +109,7 @@ def _reproduce(record: Record) -> Iterator[str]:
         f"{occasion.sessions} session{'s' if occasion.sessions != 1 else ''}",
     ])  # fmt: skip
     config = json_.dumps(record.result.effective, indent=2, ensure_ascii=False)
-    yield "\n".join(f"    {line}" for line in ["Effective configuration:", *config.splitlines()])
+    yield f"Effective configuration:\n\n```json\n{config}\n```"
 
 
 def _heads(columns: Iterable[tables.Column]) -> list[str]:

@@ -37,7 +37,7 @@ def render(run: Run) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"join_command": shlex.join, "pretty": lambda x: json_.dumps(x, indent=2, ensure_ascii=False)}
+    environment.filters |= {"join_command": shlex.join, "pretty": _pretty}
     figures = _charts(book)
     return environment.get_template("page.html").render(
         record=record, result=record.result, words=words, total=tables.total(record.result),
@@ -72,10 +72,12 @@ def _traders(book: Book, account: str) -> list[Cell]:
 
 def _accounts(book: Book) -> list[dict[str, Any]]:
     result = book.run.result
-    return [
-        {"name": name, "table": tables.account(result, name), "traders": [charts.label(c) for c in _traders(book, name)]}
-        for name in result.accounts
-    ]
+    traders = {name: [charts.label(cell) for cell in _traders(book, name)] for name in result.accounts}
+    return [{"name": n, "table": tables.account(result, n), "traders": traders[n]} for n in result.accounts]
+
+
+def _pretty(value: Any) -> str:
+    return json_.dumps(value, indent=2, ensure_ascii=False)
 
 
 def _learning(book: Book, figures: dict[str, charts.Chart]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -24,10 +24,8 @@ def console(run: Run) -> "RenderableType":
     result = run.result
     verdicts = [Text(words.sentence(each), COLOURS[each.word]) for each in result.judgements]
     alarms = [Text(f"! {alarm}", "yellow") for alarm in result.alarms]
-    gap = Text("")
-    return Group(
-        *verdicts, *alarms, gap, _total(tables.total(result), len(result.seeds)), gap, _overview(tables.overview(result))
-    )
+    gap, total = Text(""), _total(tables.total(result), len(result.seeds))
+    return Group(*verdicts, *alarms, gap, total, gap, _overview(tables.overview(result)))
 
 
 def _total(table: tables.Table, seeds: int) -> "Table":

@@ -11,14 +11,14 @@ NOTHING = "n/a"
 
 def percent(x: float, *, digits: int = 1) -> str:
     """0.1234 -> "12.3 %"."""
-    return f"{x:.{digits}%}".replace("%", " %") if math.isfinite(x) else NOTHING
+    return f"{x:,.{digits}%}".replace("%", " %") if math.isfinite(x) else NOTHING
 
 
 def money(x: float, currency: str = "") -> str:
-    """512345.6, "USD" -> "512,346 USD"; small amounts keep their cents."""
+    """512345.6, "USD" -> "512,346 USD"; amounts below a hundred keep their cents."""
     if not math.isfinite(x):
         return NOTHING
-    return f"{x:,.0f} {currency}".strip() if abs(x) >= 1000 else f"{x:,.2f} {currency}".strip()
+    return f"{x:,.{2 if 0 < abs(x) < 100 else 0}f} {currency}".strip()
 
 
 def number(x: float, *, digits: int = 2) -> str:
@@ -82,6 +82,7 @@ FIGURES = (
            "The {bar} Sharpe ratio times the square root of {bars:.0f} bars a year."),
     Figure("max_drawdown", "Maximum drawdown", percent,
            "The deepest fall of the account from any earlier high."),
+    Figure("exposure", "Mean exposure", percent, "Mean share of the account that was in positions rather than in cash."),
     Figure("turnover", "Turnover a year", times,
            "Money bought plus money sold, over the mean account value, per year."),
     Figure("trades", "Trades", count, "Orders filled, buys and sells. A mean over seeds need not be whole."),
@@ -186,12 +187,13 @@ def meanings(result: Result) -> list[tuple[str, str]]:
         *((figure.label, figure.meaning) for figure in described(result) if figure.meaning),
         ("Interval under a figure", "95 % interval of its mean over seeds (Student's t). Seeds are repeated trainings "
          "on the same data, so it shows the luck of training only, not that of the market. Rules need no seed and have "
-         "none; nor has a single seed."),
+         "none; nor has a single seed. With few seeds it is wide, and may pass bounds that the figure itself keeps."),
         ("Interval of the verdict", "Resamples blocks of days (stationary bootstrap) and whole seeds together, so it "
          f"holds the luck of the period and of training. The error level of {percent(first.level, digits=0)} is shared "
          "among all trials of the question: the more was tried, the wider the interval."),
         ("Trials", "Different configurations tried for this question so far, in all runs kept side by side."),
         ("p-value", "How often a difference at least this far from zero would come from chance alone, in either "
          "direction, for one trial."),
-        ("In total", "All accounts added up day by day. An account without a price on a day counts at its last value."),
+        ("In total", "All accounts added up day by day. An account without a price on a day counts at its last value. "
+         "Orders of several accounts on one day are netted in the turnover of the total."),
     ]  # fmt: skip

@@ -91,14 +91,14 @@ class _Bar:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        self._missing, self._done_before = missing, total - missing
+        self._done_before = total - missing
         self._total = total
         self._seen: dict[Key, float] = {}
         self._bar = Progress(
             TextColumn("training"), BarColumn(), TextColumn("{task.fields[figures]}"), TimeElapsedColumn(),
             TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True), disable=not enabled,
         )  # fmt: skip
-        self._task = self._bar.add_task("", total=float(total), completed=float(self._done_before), figures="")
+        self._task = self._bar.add_task("", total=float(total), completed=self._done_before, figures="")
 
     def __enter__(self) -> "_Bar":
         self._bar.start()
