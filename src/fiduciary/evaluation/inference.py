@@ -6,9 +6,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fiduciary.core.errors import ConfigError
+
 Floats = NDArray[np.float64]
 Word = Literal["evidence for", "evidence against", "no evidence"]
 DRAWS = 4_000
+FEWEST_BARS = 30
 
 
 class Interval(NamedTuple):
@@ -53,8 +56,15 @@ def judge(
     The rule, fixed before any run: "evidence for" when the whole interval of the mean difference lies above zero,
     "evidence against" when it lies below, else "no evidence". Each draw resamples blocks of days (Politis and Romano
     1994, so that dependence between days counts) and whole seeds (so that one lucky seed cannot carry the result).
+
+    Raises:
+        ConfigError: fewer than `FEWEST_BARS` bars: blocks of them say nothing.
     """
     difference = candidate - benchmark
+    if difference.shape[1] < FEWEST_BARS:
+        raise ConfigError(
+            f"a verdict needs at least {FEWEST_BARS} bars of test", str(difference.shape[1]), remedy="test longer"
+        )
     if not np.any(difference):
         return Verdict("no evidence", 0.0, 0.0, 0.0, 1.0, level, trials, 1.0, "the policy is a copy of the benchmark")
     block = block_length(difference.mean(axis=0))
@@ -97,29 +107,39 @@ def stationary_indices(n: int, block: float, draws: int, rng: np.random.Generato
 
 
 def block_length(x: Floats) -> float:
-    """Mean block length that minimises the variance estimate's error (Politis and White 2004, corrected by Patton,
-    Politis and White 2009, stationary bootstrap); at least 1. x: [T]."""
+    """Mean block length that minimises the variance estimate's error; at least 1. x: [T], T >= 9.
+
+    Politis and White (2004), corrected by Patton, Politis and White (2009), for the stationary bootstrap. As in Patton's own
+    code the bandwidth is twice the first lag of the first run of insignificant autocorrelations.
+    """
     n = len(x)
     centred = x - x.mean()
     if not np.any(np.abs(centred) > 1e-15):
         return 1.0
-    longest = math.ceil(math.sqrt(n)) + max(5, math.ceil(math.log10(n)))
-    cap = min(3 * math.sqrt(n), n / 3)
-    autocov = np.array([centred[: n - k] @ centred[k:] for k in range(min(longest, n - 1) + 1)]) / n
-    negligible = 2 * math.sqrt(math.log10(n) / n)
-    small = np.abs(autocov[1:] / autocov[0]) < negligible
-    run = max(5, math.ceil(math.log10(n)))
-    quiet = next((m for m in range(len(small) - run + 1) if small[m : m + run].all()), None)
-    if quiet is None:
-        loud = np.flatnonzero(~small)
-        quiet = int(loud[-1]) + 1 if len(loud) else 0
-    bandwidth = min(2 * max(quiet, 1), len(autocov) - 1)
-    lags = np.arange(-bandwidth, bandwidth + 1)
-    weight = np.minimum(1.0, 2.0 * (1.0 - np.abs(lags) / bandwidth))
-    covariance = autocov[np.abs(lags)]
-    g = float((weight * np.abs(lags) * covariance).sum())
-    d = 2.0 * float((weight * covariance).sum()) ** 2
-    return float(np.clip((2 * g**2 / d) ** (1 / 3) * n ** (1 / 3), 1.0, cap)) if d > 0 else 1.0
+    run = max(5, int(math.log10(n)))
+    most = math.ceil(math.sqrt(n)) + run
+    covariance = np.array([centred[k:] @ centred[: n - k] for k in range(most + 1)]) / n
+    bandwidth = min(2 * _first_quiet_lag(centred, most, run), most)
+    lag = np.arange(1, bandwidth + 1)
+    weight = np.minimum(1.0, 2.0 * (1.0 - lag / bandwidth))
+    g = 2.0 * float((weight * lag * covariance[1 : bandwidth + 1]).sum())
+    spectrum = covariance[0] + 2.0 * float((weight * covariance[1 : bandwidth + 1]).sum())
+    cap = math.ceil(min(3 * math.sqrt(n), n / 3))
+    return float(np.clip((g**2 / spectrum**2 * n) ** (1 / 3), 1.0, cap))
+
+
+def _first_quiet_lag(centred: Floats, most: int, run: int) -> int:
+    """First lag from which `run` autocorrelations in a row are insignificant; `most` when there is none."""
+    n = len(centred)
+    bound = 2 * math.sqrt(math.log10(n) / n)
+    loud = np.array([abs(_correlation(centred, k)) >= bound for k in range(1, most)])
+    quiet = (m for m in range(1, most - run + 1) if not loud[m - 1 : m - 1 + run].any())
+    return next(quiet, most)
+
+
+def _correlation(centred: Floats, k: int) -> float:
+    ahead, behind = centred[k + 1 :], centred[: -(k + 1)]
+    return float(centred[k:] @ centred[: len(centred) - k] / math.sqrt((ahead @ ahead) * (behind @ behind)))
 
 
 _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)

@@ -59,21 +59,21 @@ def max_drawdown(wealth: Floats) -> float:
     return float(drawdowns(wealth).min())
 
 
-def turnover(traded: Floats, wealth: Floats, per_year: float) -> float:
-    """Money traded, both ways, over mean wealth, per year."""
-    return float(np.abs(traded).sum() / wealth.mean() / len(traded) * per_year)
+def turnover(traded: Floats, wealth: Floats, years: float) -> float:
+    """Money traded, both ways, over mean wealth, per year; traded: money of every fill, in any order."""
+    return float(np.abs(traded).sum() / wealth.mean() / years)
 
 
 def summary(
     days: NDArray[np.int64], wealth: Floats, risk_free: Floats, traded: Floats, fees: Floats
 ) -> dict[str, float]:
-    """The figures of one account that a report shows.
+    """The figures of one account, or of several added up, that a report shows.
 
     Args:
         days: [T+1] days since any origin.
         wealth: [T+1] money.
         risk_free: [T] return of idle cash over the same bars.
-        traded: [T] signed money.
+        traded: signed money of every fill of every account; zeros are no trades.
         fees: [T] money, not positive.
     """
     r, per_year = returns(wealth), bars_per_year(days)
@@ -86,7 +86,7 @@ def summary(
         "sharpe": daily,
         "annual_sharpe": daily * per_year**0.5,
         "max_drawdown": max_drawdown(wealth),
-        "turnover": turnover(traded, wealth, per_year),
+        "turnover": turnover(traded, wealth, len(r) / per_year),
         "trades": float(np.count_nonzero(traded)),
         "fees": float(-fees.sum()),
         "final_wealth": float(wealth[-1]),

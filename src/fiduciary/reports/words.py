@@ -194,6 +194,5 @@ def meanings(result: Result) -> list[tuple[str, str]]:
         ("Trials", "Different configurations tried for this question so far, in all runs kept side by side."),
         ("p-value", "How often a difference at least this far from zero would come from chance alone, in either "
          "direction, for one trial."),
-        ("In total", "All accounts added up day by day. An account without a price on a day counts at its last value. "
-         "Orders of several accounts on one day are netted in the turnover of the total."),
+        ("In total", "All accounts added up day by day. An account without a price on a day counts at its last value."),
     ]  # fmt: skip

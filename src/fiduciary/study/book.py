@@ -71,12 +71,15 @@ class Book:
         cells = self._of(policy, seed) if account == TOTAL else [self._cell(account, policy, seed)]
         path = self.total(policy, seed) if account == TOTAL else cells[0].test
         cash = self.total(CASH, None) if account == TOTAL else self._cell(account, CASH).test
-        days, wealth = np.array(path.days), np.array(path.wealth)
+        days = np.array(path.days)
         figures = metrics.summary(
-            days, wealth, traded=np.array(path.traded), fees=np.array(path.fees), risk_free=_cash_returns(cash, days)
+            days,
+            np.array(path.wealth),
+            risk_free=_cash_returns(cash, days),
+            # Every account's own fills: the path of the total nets a purchase here against a sale there.
+            traded=np.concatenate([cell.test.traded for cell in cells]),
+            fees=np.array(path.fees),
         )
-        # The orders of one account's total are netted by day; trades are counted before that.
-        figures["trades"] = float(sum(np.count_nonzero(cell.test.traded) for cell in cells))
         figures["exposure"] = float(np.mean(path.exposure))
         capital = [cell.test.wealth[0] for cell in cells]
         figures["train_return"] = float(np.average([cell.train_return for cell in cells], weights=capital))

@@ -1,0 +1,110 @@
+"""The laws must hold for our environment, and must fail for environments that break them."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from fiduciary.agents.rules import BuyAndHold, Cash, Random
+from fiduciary.core.checks import check_agent, check_env, check_policy
+from fiduciary.core.errors import ContractError
+from fiduciary.core.types import View
+from fiduciary.envs import StockTrading
+
+
+@pytest.mark.parametrize("execution", ["next_open", "next_close", "close"])
+def test_stock_trading_keeps_every_law(env, execution):
+    laws = check_env(replace(env, execution=execution), batch=8, steps=100)
+    assert [law.name for law in laws] == [
+        "shapes, types and finite windows",
+        "equal seeds, equal runs",
+        "money conserved",
+        "batch of B equals B of one",
+        "future-blind observations",
+    ]
+    assert all(law.trials > 0 for law in laws)
+
+
+@dataclass(frozen=True, eq=False)
+class _PeeksAhead(StockTrading):
+    def observe(self, state):
+        obs = super().observe(state)
+        ahead = (state.t + 1).clamp(max=state.end)
+        return obs._replace(world=View(obs.world.bars, ahead, obs.world.length))
+
+
+@dataclass(frozen=True, eq=False)
+class _PrintsMoney(StockTrading):
+    def step(self, state, action):
+        after, step = super().step(state, action)
+        return after._replace(cash=after.cash + 0.01), step
+
+
+@dataclass(frozen=True, eq=False)
+class _MixesAccounts(StockTrading):
+    def step(self, state, action):
+        after, step = super().step(state, action)
+        return after, step._replace(reward=step.reward - step.reward.mean())
+
+
+class _Restless(StockTrading):
+    calls = 0
+
+    def step(self, state, action):
+        after, step = super().step(state, action)
+        type(self).calls += 1
+        return after, step._replace(reward=step.reward + self.calls)
+
+
+@dataclass(frozen=True, eq=False)
+class _DeafPerturbation(StockTrading):
+    def perturb(self, state, rng):
+        return self
+
+
+@pytest.mark.parametrize(
+    ("broken", "rule"),
+    [
+        (_PeeksAhead, "must not move when everything later is redrawn"),
+        (_PrintsMoney, "the ledger must explain wealth"),
+        (_MixesAccounts, "a batch of B must equal B batches of one"),
+        (_Restless, "equal seeds must give equal runs"),
+        (_DeafPerturbation, "or the law proves nothing"),
+    ],
+)
+def test_a_broken_law_is_found_and_named(walk, broken, rule):
+    with pytest.raises(ContractError, match=rule):
+        check_env(broken(walk, window=5), batch=4, steps=40)
+
+
+@pytest.mark.parametrize("policy", [BuyAndHold(), Cash(), Random()])
+def test_rules_keep_the_contract_of_policies(env, policy):
+    assert check_policy(policy, env)
+
+
+def test_an_illegal_action_is_refused(env):
+    class AlwaysSells:
+        def act(self, obs, carry, rng):
+            return torch.full((len(obs.legal),), 2), carry
+
+    with pytest.raises(ContractError, match="legal actions"):
+        check_policy(AlwaysSells(), env)
+
+
+def test_an_agent_that_ignores_its_seed_is_found(env):
+    class Coin:
+        def __init__(self, side):
+            self.side = side
+
+        def act(self, obs, carry, rng):
+            return obs.legal[:, 1].long() * self.side, carry
+
+    class Fickle:
+        fits = 0
+
+        def fit(self, env, *, rng, watch=None):
+            self.fits += 1
+            return Coin(self.fits % 2)
+
+    with pytest.raises(ContractError, match="equal seeds must give equal policies"):
+        check_agent(Fickle(), env)

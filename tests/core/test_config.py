@@ -1,0 +1,66 @@
+"""TOML is read strictly; every mistake names its place."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from fiduciary.core.config import read
+from fiduciary.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Inner:
+    lr: float = 0.1
+    names: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.lr <= 0:
+            raise ConfigError("`lr` must be positive", str(self.lr))
+
+
+@dataclass(frozen=True)
+class Outer:
+    title: str
+    inner: Inner = field(default_factory=Inner)
+    maybe: Inner | None = None
+    seeds: tuple[int, ...] = (0,)
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text):
+        path = tmp_path / "study.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_values_and_overrides_reach_their_places(file):
+    path = file('title = "a"\n[inner]\nlr = 0.2\n[inner.names]\nsymbol = "ticker"\n')
+    got = read(path, Outer, ["inner.lr=0.3", "seeds=[1, 2]", "title=bare words", "maybe.lr=1"])
+    assert got == Outer("bare words", Inner(0.3, {"symbol": "ticker"}), Inner(1.0), (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ('title = "a"\n[inner]\nlrr = 1', [], "`inner.lrr`: did you mean `inner.lr`"),
+        ('title = "a"\nzzz = 1', [], "known here: inner, maybe, seeds, title"),
+        ('title = "a"', ["innr.lr=1"], "did you mean `inner`"),
+        ('title = "a"', ["inner.lr"], "takes key=value"),
+        ('title = "a"', ["title.x=1"], "is a value itself"),
+        ('title = "a"', ["inner.lr=fast"], r"`inner.lr` in .*: input should be a valid number.*got 'fast'"),
+        ('title = "a"', ["inner.lr=-1"], "`lr` must be positive, got -1"),
+        ("", [], "`title` in .*: field required, got nothing"),
+        ("title = ", [], "must be valid TOML"),
+    ],
+)
+def test_mistakes_are_named(file, text, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        read(file(text), Outer, overrides)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"no file .*absent\.toml"):
+        read(tmp_path / "absent.toml", Outer)
