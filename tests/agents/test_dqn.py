@@ -35,7 +35,7 @@ def test_keeps_the_contract_with_every_option(fold, options):
     assert check_agent(replace(SMALL, **options), fold.train)
 
 
-class _Killed(Exception):
+class _KilledError(Exception):
     pass
 
 
@@ -55,7 +55,7 @@ class _Watch:
         torch.save(state, self.kept)
         self.kept.seek(0)
         if self.die_after and state["done"] >= self.die_after:
-            raise _Killed
+            raise _KilledError
 
     def progress(self, done, total, figures):
         self.curve.append((done, total, figures))
@@ -67,7 +67,7 @@ def test_a_killed_fit_resumes_to_the_same_weights_bit_for_bit(fold, options, die
     agent = replace(SMALL, **options)
     whole = agent.fit(fold.train, rng=torch.Generator().manual_seed(5), watch=(unbroken := _Watch()))
     watch = _Watch(die_after)
-    with pytest.raises(_Killed):
+    with pytest.raises(_KilledError):
         agent.fit(fold.train, rng=torch.Generator().manual_seed(5), watch=watch)
     watch.die_after = None
     resumed = agent.fit(fold.train, rng=torch.Generator().manual_seed(99), watch=watch)

@@ -102,7 +102,7 @@ def test_execution_conventions_fill_at_their_price():
 def test_locked_limits_leave_orders_unfilled():
     panel = _panel([10, 11.0, 10, 9.0, 9], [10, 11.0, 10, 9.0, 9])
     env = StockTrading(panel, CLOSE, cash=10_000, window=1, venue=venue.CHINA_A, costs=costs.Costs())
-    state, steps = _live(env, [BUY])  # opens 10 % up: locked
+    _, steps = _live(env, [BUY])  # opens 10 % up: locked
     assert float(steps[0].traded) == 0
     state, steps = _live(env, [HOLD, BUY, SELL])  # bought at 10, then opens 10 % down: locked
     assert [float(step.traded) for step in steps] == [0, 10_000, 0]

@@ -13,7 +13,9 @@ rates = st.floats(0, 200)
 
 
 @given(rates, rates, rates, st.floats(0, 20), st.floats(100, 1e6), st.floats(1, 50))
-def test_what_is_affordable_can_be_paid_and_no_more(commission, duty, slip, minimum, cash, price):
+def test_what_is_affordable_can_be_paid_and_no_more(  # noqa: PLR0917
+    commission, duty, slip, minimum, cash, price
+):
     c = costs.Costs(commission, duty, slip, minimum)
     units = c.affordable(torch.tensor([cash], dtype=torch.float64), torch.tensor([price], dtype=torch.float64))
     bill = lambda n: float(n * price + c.fees(n * price) + c.impact(n * price))  # noqa: E731

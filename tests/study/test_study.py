@@ -1,0 +1,196 @@
+"""A study end to end: cells, record, verdict, resume, refusal, and independence of order and processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fiduciary.agents import DQN, LSTM, load
+from fiduciary.agents.rules import BuyAndHold, Cash, Random
+from fiduciary.core.errors import ConfigError, RecordError
+from fiduciary.evaluation import metrics, splits
+from fiduciary.evaluation.rollout import rollout
+from fiduciary.records import Run
+from fiduciary.records.folder import RunFolder
+from fiduciary.study import Study, Yardstick
+
+TINY = DQN(net=LSTM(8, 8), updates=40, accounts=8, batch=16, warm_up=64, copy_every=20, keep_every=10)
+
+
+@pytest.fixture
+def study(env):
+    days = env.panel.dates
+    cut = splits.dates(train=(str(days[30]), str(days[99])), test=(str(days[100]), str(days[-1])))
+    return Study("Does it?", env, BuyAndHold(), {"dqn": TINY}, cut, seeds=(0, 1), baselines={"random": Random()})
+
+
+def _run(study, folder, **options):
+    return study.run(folder, progress=False, **options)
+
+
+def test_a_record_holds_every_policy_account_and_figure(study, env, tmp_path):
+    index = replace(env, panel=env.panel.select(["RW2"]))
+    run = _run(replace(study, yardsticks={"index": Yardstick(index, BuyAndHold())}), tmp_path / "run")
+    policies = {row.policy: row.role for row in run.result.rows}
+    assert policies == {
+        "dqn": "candidate", "buy-and-hold": "benchmark", "random": "baseline", "cash": "baseline", "index": "yardstick",
+    }  # fmt: skip
+    assert {row.account for row in run.result.rows} == {"total", "RW1", "RW2"}
+    assert run.figure("rate_of_return", "dqn").n == 2 and run.figure("rate_of_return", "cash").n == 1
+    assert run.result.capital == 200_000
+    assert run.verdict.word in ("evidence for", "evidence against", "no evidence") and run.verdict.trials == 1
+    assert run.result.test == study.splits.test
+
+
+def test_figures_are_those_of_the_accounts_and_the_total_adds_them_up(study, tmp_path):
+    run = _run(study, tmp_path / "run")
+    hold = [cell for cell in run.cells if cell.policy == "buy-and-hold"]
+    wealth = sum(np.array(cell.test.wealth) for cell in hold)
+    assert run.figure("rate_of_return", "buy-and-hold").mean == pytest.approx(metrics.rate_of_return(wealth))
+    assert run.figure("trades", "buy-and-hold").mean == sum(np.count_nonzero(cell.test.traded) for cell in hold)
+    idle = run.figure("annual_return", "cash").mean
+    assert (1 + idle) ** (365 / 365.25) - 1 == pytest.approx(0.03, abs=1e-9)  # cash earns its rate
+    assert np.isnan(run.figure("sharpe", "cash").mean)
+
+
+def test_the_benchmark_lives_on_the_same_days_under_the_same_costs(study, tmp_path):
+    run = _run(study, tmp_path / "run")
+    days = {cell.policy: cell.test.days for cell in run.cells if cell.account == "RW1"}
+    assert len({tuple(each) for each in days.values()}) == 1
+    hold = next(cell for cell in run.cells if (cell.policy, cell.account) == ("buy-and-hold", "RW1"))
+    bought = sum(hold.test.traded)
+    assert -sum(hold.test.fees) == pytest.approx(bought * 2.5e-4)
+
+
+def test_the_learned_policy_in_the_record_decides_as_it_did(study, tmp_path):
+    run = _run(study, tmp_path / "run")
+    cell = next(cell for cell in run.cells if (cell.policy, cell.account, cell.seed) == ("dqn", "RW2", 1))
+    fold = study.env.folds(study.splits)["RW2"]
+    policy = load(str(run.root / cell.policy_file), fold.test.spec)
+    assert rollout(fold.test, policy, rng=torch.Generator()).wealth.tolist() == cell.test.wealth
+
+
+def test_equal_seeds_give_equal_records_in_any_number_of_processes(study, tmp_path):
+    one, two = _run(study, tmp_path / "a" / "run"), _run(study, tmp_path / "b" / "run", workers=2)
+    assert one.result == two.result
+    assert one.cells == two.cells
+
+
+def test_only_what_is_missing_is_computed_again(study, tmp_path):
+    run = _run(study, tmp_path / "run")
+    before = run.result
+    folder = RunFolder(tmp_path / "run")
+    untouched = folder.cell_folder("RW1", "dqn", 0) / "cell.json"
+    (folder.cell_folder("RW2", "dqn", 1) / "cell.json").unlink()
+    (tmp_path / "run" / "record.json").unlink()
+    stamp = untouched.stat().st_mtime_ns
+    again = _run(study, tmp_path / "run")
+    assert again.result == before
+    assert untouched.stat().st_mtime_ns == stamp
+    assert again.record.occasion.sessions == 2
+
+
+def test_a_folder_keeps_to_one_study(study, tmp_path):
+    _run(study, tmp_path / "run")
+    with pytest.raises(RecordError, match=r"must keep to one study.*give another folder"):
+        _run(replace(study, seeds=(0, 1, 2)), tmp_path / "run")
+
+
+def test_trials_of_one_question_add_up_and_repeats_do_not(study, tmp_path):
+    assert _run(study, tmp_path / "a").verdict.trials == 1
+    assert _run(study, tmp_path / "again").verdict.trials == 1  # the same configuration shows nothing new
+    assert _run(replace(study, candidates={"dqn": replace(TINY, lr=0.01)}), tmp_path / "b").verdict.trials == 2
+    assert _run(replace(study, question="Another?"), tmp_path / "c").verdict.trials == 1
+    assert _run(study, tmp_path / "a").verdict.trials == 1  # as it was when the run was made
+
+
+@pytest.mark.parametrize("name", ["cell.json", "manifest.json", "record.json"])
+def test_a_damaged_file_is_named_and_left_as_it_was(study, tmp_path, name):
+    run = _run(study, tmp_path / "run")
+    victim = next((tmp_path / "run").rglob(name))
+    victim.write_bytes(damaged := victim.read_bytes()[:-40])
+    with pytest.raises(RecordError, match=name):
+        _run(study, tmp_path / "run") if name != "record.json" else Run(run.root).result  # noqa: B018
+    assert victim.read_bytes() == damaged
+
+
+def test_a_damaged_checkpoint_is_named(study, tmp_path):
+    path = RunFolder(tmp_path / "run").cell_folder("RW1", "dqn", 0) / "checkpoint.pt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x" * 100)
+    with pytest.raises(RecordError, match=r"checkpoint.pt.*digest does not match"):
+        _run(study, tmp_path / "run")
+    assert path.read_bytes() == b"x" * 100
+
+
+def test_a_busy_folder_is_refused(study, tmp_path):
+    with RunFolder(tmp_path / "run").writing(), pytest.raises(RecordError, match="one process at a time"):
+        _run(study, tmp_path / "run")
+
+
+def test_alarms_ring_for_policies_that_do_nothing_of_their_own(study, tmp_path):
+    copies = replace(study, candidates={"copy": BuyAndHold(), "idle": Cash(), "dqn": TINY})
+    run = _run(copies, tmp_path / "run")
+    assert "copy did exactly what the benchmark does in 2 of 2 tests (RW1, RW2)." in run.result.alarms
+    assert "idle never traded in 2 of 2 tests (RW1, RW2)." in run.result.alarms
+    words = {judgement.candidate: judgement for judgement in run.result.judgements}
+    assert words["copy"].word == "no evidence" and "copy" in words["copy"].reason
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": " "}, "must ask a question"),
+        ({"candidates": {}}, "at least one candidate"),
+        ({"seeds": (1, 1)}, "`seeds` must be distinct"),
+        ({"seeds": ()}, "`seeds` must be distinct and at least one"),
+        ({"candidates": {"cash": TINY}}, "a name of its own"),
+    ],
+)
+def test_studies_that_mean_nothing_are_refused(study, change, message):
+    with pytest.raises(ConfigError, match=message):
+        replace(study, **change)
+
+
+KILLED = Path(__file__).with_name("killed_run.py")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The folder of a run that nobody killed."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    subprocess.run([sys.executable, str(KILLED), str(folder), "1"], check=True, timeout=120)
+    return folder
+
+
+@pytest.mark.parametrize(("workers", "delay"), [(1, 0.2), (1, 1.0), (2, 0.5)])
+def test_kill_9_and_resume_ends_with_the_same_record(unbroken, tmp_path, workers, delay):
+    """A process group is killed without warning somewhere in training; the next run continues to the same result."""
+    whole, broken, command = unbroken, tmp_path / "run", [sys.executable, str(KILLED)]
+    process = subprocess.Popen([*command, str(broken), str(workers)])
+    deadline = time.monotonic() + 60
+    while (
+        not list(broken.glob("cells/*/dqn/*/checkpoint.pt")) and process.poll() is None and time.monotonic() < deadline
+    ):
+        time.sleep(0.01)
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (broken / "record.json").exists(), "the run ended before it could be killed: make it longer"
+    time.sleep(0.5)  # orphaned workers notice and end
+    subprocess.run([*command, str(broken), str(workers)], check=True, timeout=120)
+    assert Run(broken).result == Run(whole).result
+    assert Run(broken).cells == Run(whole).cells
+    assert Run(broken).record.occasion.sessions == 2
+    assert (
+        json.loads((broken / "record.json").read_text())["result"]
+        == json.loads((whole / "record.json").read_text())["result"]
+    )
