@@ -4,9 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rows import ROOT, SCRATCH, SHARED, Figure, row
-
 from fiduciary.records import Run
+from rows import ROOT, SCRATCH, SHARED, Figure, row
 
 STOCKS, INDEX = (
     SHARED / "ashares/ashare_daily_qfq_2010_2021.parquet",

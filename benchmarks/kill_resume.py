@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rows import ROOT, Figure, row
 
 from fiduciary.records import Run
+from rows import ROOT, Figure, row
 
 SCRIPT = ROOT / "tests" / "study" / "killed_run.py"
 TRIALS = 20
@@ -24,8 +24,8 @@ def _run(folder: Path, workers: int) -> subprocess.Popen:
 def measure() -> Figure:
     rng, different, killed = np.random.default_rng(int.from_bytes(os.urandom(4))), 0, 0
     with tempfile.TemporaryDirectory() as scratch:
-        started = time.monotonic()
-        assert _run(whole := Path(scratch) / "whole" / "run", 1).wait() == 0
+        started, whole = time.monotonic(), Path(scratch) / "whole" / "run"
+        assert _run(whole, 1).wait() == 0
         length = time.monotonic() - started
         for trial in range(TRIALS):
             folder = Path(scratch) / str(trial) / "run"

@@ -1,11 +1,11 @@
 """Violations of two laws: a batch of B equals B batches of one, and equal seeds give equal runs."""
 
 import torch
-from rows import Figure, row
 
 from fiduciary import data, splits
 from fiduciary.core.checks import check_env
 from fiduciary.envs import StockTrading
+from rows import Figure, row
 
 
 def measure() -> Figure:

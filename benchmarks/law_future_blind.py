@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from rows import Figure, row
 
 from fiduciary import data, splits
 from fiduciary.core.checks import check_env
 from fiduciary.envs import StockTrading
 from fiduciary.factors import SIM, SIM_RELATIVE, compute
+from rows import Figure, row
 
 TRIALS = 200
 

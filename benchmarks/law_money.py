@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from rows import Figure, row
 
 from fiduciary.envs import StockTrading
 from fiduciary.markets import costs, dynamics, venue
+from rows import Figure, row
 
 
 def measure() -> Figure:

@@ -2,13 +2,13 @@
 
 import numpy as np
 import torch
-from rows import Figure, row
 
 from fiduciary.agents import DQN
 from fiduciary.envs import StockTrading
 from fiduciary.evaluation import splits
 from fiduciary.evaluation.rollout import rollout
 from fiduciary.markets import costs, dynamics, venue
+from rows import Figure, row
 
 MARKETS = SEEDS = 3
 

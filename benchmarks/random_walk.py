@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from rows import Figure, row
 
 from fiduciary.agents import DQN
 from fiduciary.agents.rules import BuyAndHold
@@ -12,6 +11,7 @@ from fiduciary.envs import StockTrading
 from fiduciary.evaluation import splits
 from fiduciary.markets import costs, dynamics, venue
 from fiduciary.study import Study
+from rows import Figure, row
 
 RUNS = 20
 AGENT = DQN(updates=1_000)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
-from rows import Figure, row
 
 from fiduciary.envs import StockTrading
 from fiduciary.envs.stock_trading_twin import Twin
 from fiduciary.markets import costs, dynamics, venue
+from rows import Figure, row
 
 SEQUENCES, BATCH = 1_000, 50
 

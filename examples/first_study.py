@@ -1,6 +1,6 @@
 """The README's first study as a script: `python examples/first_study.py`."""
 
-from rich import print
+import rich
 
 from fiduciary import Study, agents, check_env, costs, data, envs, factors, reports, rules, splits, venue
 
@@ -19,9 +19,9 @@ def main() -> None:
         seeds=range(2),
     )
     run = study.run("runs/first-study")  # give the same folder again and it continues
-    print(run.verdict)  # word, difference to the benchmark, interval, p-value, trials
-    print(reports.console(run))
-    print(reports.write(run))  # report.html, report.md and report.json in the run's folder
+    rich.print(run.verdict)  # word, difference to the benchmark, interval, p-value, trials
+    rich.print(reports.console(run))
+    rich.print(reports.write(run))  # report.html, report.md and report.json in the run's folder
 
 
 if __name__ == "__main__":

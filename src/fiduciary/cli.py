@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 app = App(
     name="fiduciary",
     version=__version__,
-    help="""Learn financial decisions by deep reinforcement learning, and prove whether they can be trusted.
-
-Examples:
+    help="Learn financial decisions by deep reinforcement learning, and prove whether they can be trusted.",
+    help_epilogue="""Examples:
 
   fiduciary run studies/stock-investment.toml
   fiduciary run studies/stock-investment.toml --seeds 5 --set agent.double=true
@@ -29,6 +28,8 @@ Examples:
 """,
     help_format="plaintext",
 )
+PIPE_WIDTH = 140
+
 data_app = App(name="data", help="Look at data before anything is computed from them.")
 app.command(data_app)
 
@@ -52,7 +53,7 @@ def run(
     Examples:
 
       fiduciary run studies/stock-investment.toml
-      fiduciary run studies/stock-investment.toml --seeds 5 --workers 2 --set problem.execution=close
+      fiduciary run studies/stock-investment.toml --seeds 5 --set agent.double=true
 
     Parameters
     ----------
@@ -193,7 +194,9 @@ def _suffix(overrides: Sequence[str]) -> str:
 def _print(what: object) -> None:
     from rich.console import Console
 
-    Console(highlight=False).print(what)
+    # A pipe has no width of its own; tables stay whole there.
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    Console(highlight=False, width=width).print(what)
 
 
 def main() -> NoReturn:

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from longform import put, sound
 
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data import BARS, load, read
+from longform import put, sound
 
 ASHARES = Path(__file__).parents[2].parent / "shared/data/ashares"
 needs_ashares = pytest.mark.skipif(not ASHARES.is_dir(), reason=f"{ASHARES} is not on this machine")

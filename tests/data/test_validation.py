@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from longform import START, put, sound
 
 from fiduciary.data import check
+from longform import START, put, sound
 
 
 def day(row):

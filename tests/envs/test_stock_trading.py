@@ -154,7 +154,7 @@ def test_reward_is_the_normalised_incremental_utility():
 
 def test_an_episode_ends_as_a_truncation_and_stands_still_after():
     env = StockTrading(_panel([10.0] * 4, [10, 11, 12, 13.0]), CLOSE, cash=1_000, window=1)
-    state, steps = _live(env, [BUY, HOLD, HOLD, SELL, SELL])
+    _, steps = _live(env, [BUY, HOLD, HOLD, SELL, SELL])
     assert [bool(step.last) for step in steps] == [False, False, True, True, True]
     assert all(float(step.discount) == 1 for step in steps)
     assert float(steps[-1].ledger.total()) == 0 and float(steps[-1].traded) == 0

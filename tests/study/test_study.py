@@ -118,7 +118,7 @@ def test_a_damaged_file_is_named_and_left_as_it_was(study, tmp_path, name):
     victim = next((tmp_path / "run").rglob(name))
     victim.write_bytes(damaged := victim.read_bytes()[:-40])
     with pytest.raises(RecordError, match=name):
-        _run(study, tmp_path / "run") if name != "record.json" else Run(run.root).result  # noqa: B018
+        _run(study, tmp_path / "run") if name != "record.json" else Run(run.root).result
     assert victim.read_bytes() == damaged
 
 
@@ -143,6 +143,30 @@ def test_alarms_ring_for_policies_that_do_nothing_of_their_own(study, tmp_path):
     assert "idle never traded in 2 of 2 tests (RW1, RW2)." in run.result.alarms
     words = {judgement.candidate: judgement for judgement in run.result.judgements}
     assert words["copy"].word == "no evidence" and "copy" in words["copy"].reason
+
+
+def test_an_alarm_rings_for_a_policy_that_memorised_its_past(study, tmp_path):
+    """An agent told the future of its training dates looks brilliant there, and the report must say so."""
+
+    class Memory:
+        def fit(self, env, *, rng, watch=None):
+            opens = env.world.fill
+            return Recall(opens, int(env.world.last[0]))
+
+    class Recall:
+        def __init__(self, opens, last):
+            self.rises, self.last = torch.cat((opens[2:] > opens[1:-1], torch.zeros(2, dtype=torch.bool))), last
+
+        def act(self, obs, carry, rng):
+            bar = obs.world.bar
+            up = self.rises[bar] & (bar < self.last)
+            return torch.where(up & obs.legal[:, 1], 1, torch.where(~up & obs.legal[:, 2], 2, 0)), carry
+
+    run = _run(replace(study, candidates={"recall": Memory()}, seeds=(0,)), tmp_path / "run")
+    assert run.figure("train_return", "recall").mean > 1
+    held = run.figure("rate_of_return", "buy-and-hold").mean
+    rings = any(alarm.startswith("recall memorised its training dates") for alarm in run.result.alarms)
+    assert rings == (run.figure("rate_of_return", "recall").mean <= held)
 
 
 @pytest.mark.parametrize(

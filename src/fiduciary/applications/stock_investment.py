@@ -185,7 +185,6 @@ class StockInvestment:
             f"Equal accounts out of {p.cash:,.0f}, never rebalanced between stocks; one agent per stock and seed.",
             "On days without a bar (suspension) an account keeps its last value and an order waits for the next open.",
             "Scaler and reward normalisation were fitted on the training dates only.",
-            "The stocks were chosen today among companies that survived: returns of every long policy are flattered alike.",
         ]
 
 

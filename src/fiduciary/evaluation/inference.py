@@ -146,8 +146,11 @@ _T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 
 """Student's t quantile at 97.5 % for 1 to 15 degrees of freedom."""
 
 
-def over_seeds(values: list[float]) -> Interval:
-    """Mean of one figure over seeds with Student's 95 % interval; seeds are independent, days are not resampled here."""
+def over_seeds(values: list[float], within: tuple[float, float] = (-math.inf, math.inf)) -> Interval:
+    """Mean of one figure over seeds with Student's 95 % interval, cut to the range `within` which the figure can take.
+
+    Seeds are independent; days are not resampled here.
+    """
     x = np.asarray(values, dtype=np.float64)
     mean, n = float(x.mean()), len(x)
     if n == 1:
@@ -155,4 +158,4 @@ def over_seeds(values: list[float]) -> Interval:
     # Beyond 15 degrees of freedom the Cornish-Fisher term is exact to three digits.
     t = _T975[n - 2] if n - 2 < len(_T975) else 1.959964 + 2.3723 / (n - 1) + 2.8225 / (n - 1) ** 2
     half = t * float(x.std(ddof=1)) / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
+    return Interval(mean, max(mean - half, within[0]), min(mean + half, within[1]), n)

@@ -9,6 +9,20 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 DAYS_PER_YEAR = 365.25
+RANGE = {
+    "rate_of_return": (-1.0, np.inf),
+    "annual_return": (-1.0, np.inf),
+    "train_return": (-1.0, np.inf),
+    "volatility": (0.0, np.inf),
+    "annual_volatility": (0.0, np.inf),
+    "max_drawdown": (-1.0, 0.0),
+    "turnover": (0.0, np.inf),
+    "trades": (0.0, np.inf),
+    "fees": (0.0, np.inf),
+    "exposure": (0.0, 1.0),
+    "final_wealth": (0.0, np.inf),
+}
+"""What a figure of a long-only, unlevered account can be; figures not named here can be anything."""
 
 
 def returns(wealth: Floats) -> Floats:

@@ -187,7 +187,8 @@ def meanings(result: Result) -> list[tuple[str, str]]:
         *((figure.label, figure.meaning) for figure in described(result) if figure.meaning),
         ("Interval under a figure", "95 % interval of its mean over seeds (Student's t). Seeds are repeated trainings "
          "on the same data, so it shows the luck of training only, not that of the market. Rules need no seed and have "
-         "none; nor has a single seed. With few seeds it is wide, and may pass bounds that the figure itself keeps."),
+         "none; nor has a single seed. With few seeds it is wide; it is cut where the figure itself "
+         "ends, such as at zero trades."),
         ("Interval of the verdict", "Resamples blocks of days (stationary bootstrap) and whole seeds together, so it "
          f"holds the luck of the period and of training. The error level of {percent(first.level, digits=0)} is shared "
          "among all trials of the question: the more was tried, the wider the interval."),

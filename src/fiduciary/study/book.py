@@ -50,9 +50,10 @@ class Book:
         return rows + [self._row(account, policy) for account in self.accounts for policy in own]
 
     def alarms(self, benchmark: str) -> list[str]:
-        """Signs of a policy that learned nothing: it never trades, or copies the benchmark."""
+        """Signs of a policy that learned nothing that lasts: it never trades, copies the benchmark, or memorised the past."""
         found = []
         for policy in (name for name, role in self.roles.items() if role == "candidate"):
+            found += self._memorised(policy, benchmark)
             learned = [cell for cell in self.cells if cell.policy == policy]
             idle = [cell for cell in learned if not any(cell.test.traded)]
             copies = [cell for cell in learned if cell.test.traded == self._cell(cell.account, benchmark).test.traded]
@@ -62,9 +63,22 @@ class Book:
                     found.append(f"{policy} {what} in {len(cells)} of {len(learned)} tests ({where}).")
         return found
 
+    def _memorised(self, policy: str, benchmark: str) -> list[str]:
+        """An edge of a factor e on the training dates of which nothing is left in the test."""
+        mine, hold = (self._row(TOTAL, name).figures for name in (policy, benchmark))
+        (past, past_hold), (test, test_hold) = (
+            (1 + mine[name].mean, 1 + hold[name].mean) for name in ("train_return", "rate_of_return")
+        )
+        if past < np.e * past_hold or test > test_hold:
+            return []
+        return [
+            f"{policy} memorised its training dates: it multiplied its capital there by {past:,.1f} ({benchmark} by "
+            f"{past_hold:,.1f}) and in the test by {test:,.2f} ({benchmark} by {test_hold:,.2f})."
+        ]
+
     def _row(self, account: str, policy: str) -> schema.Row:
         by_seed = [self._figures(account, policy, seed) for seed in self.seeds(policy)]
-        figures = {name: schema.Estimate(**over_seeds([one[name] for one in by_seed])._asdict()) for name in by_seed[0]}
+        figures = {name: _estimate(name, [one[name] for one in by_seed]) for name in by_seed[0]}
         return schema.Row(account=account, policy=policy, role=self.roles[policy], figures=figures)
 
     def _figures(self, account: str, policy: str, seed: int | None) -> dict[str, float]:
@@ -96,6 +110,11 @@ def _cash_returns(cash: schema.Path, days: np.ndarray) -> np.ndarray:
     """Returns of idle cash over the bars of another calendar: its last known balance on each of them."""
     place = np.searchsorted(np.array(cash.days), days, side="right") - 1
     return metrics.returns(np.array(cash.wealth)[place.clip(min=0)])
+
+
+def _estimate(name: str, values: list[float]) -> schema.Estimate:
+    within = metrics.RANGE.get(name, (-np.inf, np.inf))
+    return schema.Estimate(**over_seeds(values, within)._asdict())
 
 
 def _place(cell: schema.Cell) -> str:
