@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,9 @@ from fiduciary.envs import StockTrading
 from fiduciary.markets import costs, dynamics, venue
 
 torch.set_num_threads(1)
+# A first example pays for imports and a busy machine for the rest: time limits would fail tests that are right.
+hypothesis.settings.register_profile("fiduciary", deadline=None)
+hypothesis.settings.load_profile("fiduciary")
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 

@@ -42,6 +42,7 @@ Overrides = Annotated[
 @app.command
 def run(
     study: Path,
+    /,
     *,
     overrides: Overrides = None,
     seeds: int | None = None,
@@ -84,7 +85,7 @@ def run(
 
 
 @app.command
-def show(folder: Path) -> None:
+def show(folder: Path, /) -> None:
     """Print a finished run's verdict and tables, and write its report again.
 
     Examples:
@@ -106,7 +107,7 @@ def show(folder: Path) -> None:
 
 
 @app.command
-def check(study: Path, *, overrides: Overrides = None, seed: int = 0) -> None:
+def check(study: Path, /, *, overrides: Overrides = None, seed: int = 0) -> None:
     """Hold a study's environment to the laws of the contract: money conserved, future-blind, deterministic, batched.
 
     Examples:
@@ -134,7 +135,7 @@ def check(study: Path, *, overrides: Overrides = None, seed: int = 0) -> None:
 
 
 @data_app.command
-def describe(source: str, *, columns: Annotated[list[str] | None, Parameter(negative=())] = None) -> None:
+def describe(source: str, /, *, columns: Annotated[list[str] | None, Parameter(negative=())] = None) -> None:
     """Validate a data source and say what is in it: range, gaps, returns, faults.
 
     Examples:
@@ -149,6 +150,7 @@ def describe(source: str, *, columns: Annotated[list[str] | None, Parameter(nega
     columns:
         our-name=their-name where a file's columns are called differently; repeatable.
     """
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
@@ -160,12 +162,12 @@ def describe(source: str, *, columns: Annotated[list[str] | None, Parameter(nega
     names = dict(pair.split("=", 1) for pair in columns or ())
     found = summarise(load(source, columns=names or None, fields=None if source in SAMPLES else BARS))
     table = Table(
-        "symbol", "first", "last", "bars", "missing", "low", "high", "last close", "return", "volatility a year"
+        "symbol", "first", "last", "bars", "missing", "last close", "return", "vol. p.a.", box=box.SIMPLE_HEAD
     )
     for s in found.symbols:
         table.add_row(
-            escape(s.symbol), s.first, s.last, str(s.bars), str(s.missing), f"{s.min_close:,.2f}", f"{s.max_close:,.2f}",
-            f"{s.last_close:,.2f}", f"{s.total_return:+.1%}", f"{s.volatility:.1%}",
+            escape(s.symbol), s.first, s.last, str(s.bars), str(s.missing), f"{s.last_close:,.2f}", f"{s.total_return:+.1%}",
+            f"{s.volatility:.1%}",
         )  # fmt: skip
     _print(
         f"{escape(found.source)}, {found.currency}, {found.first} to {found.last}, {found.dates} dates, {found.digest[:12]}"

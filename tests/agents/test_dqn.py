@@ -118,7 +118,7 @@ class _Ring:
 
     @property
     def spec(self):
-        return Spec("ring", ("hold", "enter", "leave"), tuple("abcde"), ("position",), 1, 40, "at once", "")
+        return Spec("ring", ("hold", "enter", "leave"), tuple("abcde"), ("position",), 1, 40, "", ())
 
     def init(self, batch, rng):
         t = torch.randint(0, 5, (batch,), generator=rng)

@@ -72,7 +72,7 @@ def test_the_head_can_value_an_action_by_market_and_position_together():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert float(loss) < 1e-3
+    assert float(loss.detach()) < 1e-3
 
 
 def _batch(start, size):

@@ -54,6 +54,9 @@ def _live(env, actions, batch=1):
 @given(any_costs, any_venue, st.sampled_from(["next_open", "next_close", "close"]), st.integers(0, 2**31))
 def test_accounts_equal_the_slow_twin_and_money_is_conserved(c, v, execution, seed):
     walk = dynamics.random_walk(bars=60, volatility=0.05, rng=np.random.default_rng(seed))
+    values = walk.values.copy()
+    values[::7, :, 4] = 0  # some days without volume
+    walk = replace(walk, values=values)
     env = StockTrading(walk, CLOSE, cash=50_000, costs=c, venue=v, execution=execution, window=2, cash_rate=0.05)
     batch = 4
     actions = torch.randint(0, 3, (env.spec.horizon, batch), generator=torch.Generator().manual_seed(seed))
@@ -174,6 +177,15 @@ def test_suspended_days_are_left_out_never_filled(walk):
         state, _step = env.step(state, torch.tensor([HOLD]))
     suspended = walk.dates[80:90].astype("datetime64[D]").astype(int)
     assert not set(days) & set(suspended.tolist())
+
+
+def test_a_bar_without_volume_fills_no_order():
+    panel = _panel([10.0] * 5, [10.0] * 5)
+    values = panel.values.copy()
+    values[1, 0, 4] = 0  # the day on which the first order would be filled
+    env = StockTrading(replace(panel, values=values), CLOSE, cash=1_000, window=1, costs=costs.Costs(), venue=venue.US)
+    _, steps = _live(env, [BUY, BUY, HOLD])
+    assert [float(step.traded) for step in steps] == [0, 1_000, 0]
 
 
 def test_the_training_half_cannot_see_the_test_half():

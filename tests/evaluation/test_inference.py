@@ -34,7 +34,7 @@ def test_resampled_blocks_have_the_stated_mean_length_and_uniform_days():
 def test_interval_width_matches_theory_for_independent_days():
     rng = np.random.default_rng(0)
     days = rng.normal(0, 0.01, 1_000)
-    verdict = inference.judge(days[None], np.zeros(1_000), per_year=1.0, trials=1, rng=rng)
+    verdict = inference.judge(days[None], np.zeros(1_000), learned=False, per_year=1.0, trials=1, rng=rng)
     half = 1.96 * days.std(ddof=1) / np.sqrt(1_000)
     assert (verdict.high - verdict.low) / 2 == pytest.approx(half, rel=0.1)
 
@@ -45,7 +45,7 @@ def test_dependence_between_days_widens_the_interval():
     width = [
         (v.high - v.low) / x.std()
         for x in (independent, persistent)
-        for v in [inference.judge(x[None], np.zeros(2_000), per_year=1.0, trials=1, rng=rng)]
+        for v in [inference.judge(x[None], np.zeros(2_000), learned=False, per_year=1.0, trials=1, rng=rng)]
     ]
     assert width[1] > 2.5 * width[0]
 
@@ -55,7 +55,9 @@ def test_one_lucky_seed_is_no_evidence():
     common = rng.normal(0, 0.001, 500)
     lucky = np.stack([common + 0.004, common, common, common, common])
     steady = np.stack([common + 0.0008] * 5)  # the same mean over seeds
-    words = [inference.judge(x, np.zeros(500), per_year=252, trials=1, rng=rng).word for x in (lucky, steady)]
+    words = [
+        inference.judge(x, np.zeros(500), learned=False, per_year=252, trials=1, rng=rng).word for x in (lucky, steady)
+    ]
     assert words == ["no evidence", "evidence for"]
 
 
@@ -64,17 +66,36 @@ def test_words_follow_the_interval_and_trials_widen_it():
     days = np.tile(rng.normal(0, 0.01, 800), (3, 1))
     days += 0.0009 - days.mean()  # 2.5 standard errors above zero: significant alone, not among fifty
     one, many = (
-        inference.judge(days, np.zeros(800), per_year=252, trials=k, rng=np.random.default_rng(4)) for k in (1, 50)
+        inference.judge(days, np.zeros(800), learned=True, per_year=252, trials=k, rng=np.random.default_rng(4))
+        for k in (1, 50)
     )
     assert one.word == "evidence for" and one.low > 0
-    assert many.word == "no evidence" and many.low < one.low and many.p_value == one.p_value
-    against = inference.judge(-days, np.zeros(800), per_year=252, trials=1, rng=np.random.default_rng(4))
+    assert many.word == "no evidence" and many.low < one.low and many.p_value == pytest.approx(one.p_value, rel=0.5)
+    against = inference.judge(-days, np.zeros(800), learned=False, per_year=252, trials=1, rng=np.random.default_rng(4))
     assert against.word == "evidence against" and against.difference == pytest.approx(-one.difference)
+
+
+def test_a_learner_with_one_seed_proves_nothing():
+    days = np.random.default_rng(7).normal(0.01, 0.01, (1, 300))
+    words = [
+        inference.judge(days, np.zeros(300), learned=learned, per_year=252, trials=1, rng=np.random.default_rng(0)).word
+        for learned in (True, False)
+    ]
+    assert words == ["no evidence", "evidence for"]
+
+
+def test_many_trials_still_have_draws_beyond_their_interval():
+    days = np.random.default_rng(8).normal(0, 0.01, (1, 200))
+    verdict = inference.judge(days, np.zeros(200), learned=False, per_year=1, trials=100, rng=np.random.default_rng(0))
+    half = 3.48 * days.std() / np.sqrt(200)  # the normal quantile at 0.05 / 100 / 2
+    assert (verdict.high - verdict.low) / 2 == pytest.approx(half, rel=0.15)
 
 
 def test_a_copy_of_the_benchmark_is_called_one():
     days = np.random.default_rng(5).normal(size=100)
-    verdict = inference.judge(np.stack([days, days]), days, per_year=252, trials=1, rng=np.random.default_rng(0))
+    verdict = inference.judge(
+        np.stack([days, days]), days, learned=False, per_year=252, trials=1, rng=np.random.default_rng(0)
+    )
     assert verdict.word == "no evidence" and "copy of the benchmark" in verdict.reason
 
 
@@ -86,7 +107,12 @@ def test_error_rate_where_nothing_is_to_be_found():
         shared = _ar1(0.2, 600, rng)
         found += (
             inference.judge(
-                shared + 0.3 * rng.standard_normal((3, 600)), np.zeros(600), per_year=252, trials=1, rng=rng
+                shared + 0.3 * rng.standard_normal((3, 600)),
+                np.zeros(600),
+                learned=False,
+                per_year=252,
+                trials=1,
+                rng=rng,
             ).word
             != "no evidence"
         )

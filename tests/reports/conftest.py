@@ -17,6 +17,7 @@ ACCOUNTS = ("AAPL", "GOOG", "IBM", "MSFT")
 ROLES = {"lstm-dqn": "candidate", "buy-and-hold": "benchmark", "cash": "baseline", "S&P 500": "yardstick"}
 CASH, STEPS = 125_000.0, 250
 FIRST = (datetime.date(2011, 1, 3) - datetime.date(1970, 1, 1)).days
+DAYS = (12753, 14974)
 QUESTION = "Does LSTM-DQN beat buying and holding the same stocks, after costs?"
 
 
@@ -65,14 +66,36 @@ def make_cells(accounts: tuple[str, ...], seeds: list[int], candidate: str) -> l
     for account in accounts:
         mark = prices(account)
         rules = {"buy-and-hold": path(mark, always), "cash": path(mark, never)}
-        cells += [Cell(account=account, policy=p, seed=None, train_return=0.2, test=rules[p], curve=[]) for p in rules]
         cells += [
-            Cell(account=account, policy=candidate, seed=seed, train_return=1.0 + seed / 10,
+            Cell(
+                account=account,
+                policy=p,
+                seed=None,
+                train_return=0.2,
+                train_days=DAYS,
+                test=rules[p],
+                curve=[],
+            )
+            for p in rules
+        ]
+        cells += [
+            Cell(account=account, policy=candidate, seed=seed, train_return=1.0 + seed / 10, train_days=DAYS,
                  test=path(mark, learned(account, seed)), curve=curve(seed, account))
             for seed in seeds
         ]  # fmt: skip
     index = path(prices("S&P 500"), always, CASH * len(accounts))
-    return [*cells, Cell(account="S&P 500", policy="S&P 500", seed=None, train_return=0.3, test=index, curve=[])]
+    return [
+        *cells,
+        Cell(
+            account="S&P 500",
+            policy="S&P 500",
+            seed=None,
+            train_return=0.3,
+            train_days=DAYS,
+            test=index,
+            curve=[],
+        ),
+    ]
 
 
 def figures(cells: list[Cell], paths: list[Path]) -> dict[str, Estimate]:
@@ -104,7 +127,8 @@ def make_judgement(cells: list[Cell], candidate: str, seeds: list[int]) -> Judge
         return metrics.log_returns(np.array(total(paths).wealth))
 
     verdict = inference.judge(
-        np.stack([growth(candidate, seed) for seed in seeds]), growth("buy-and-hold", None), per_year=252.0, trials=1,
+        np.stack([growth(candidate, seed) for seed in seeds]), growth("buy-and-hold", None), learned=True,
+        per_year=252.0, trials=1,
         rng=np.random.default_rng(0),
     )  # fmt: skip
     return Judgement(candidate=candidate, benchmark="buy-and-hold", **verdict._asdict())

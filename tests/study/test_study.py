@@ -18,7 +18,8 @@ from fiduciary.agents.rules import BuyAndHold, Cash, Random
 from fiduciary.core.errors import ConfigError, RecordError
 from fiduciary.evaluation import metrics, splits
 from fiduciary.evaluation.rollout import rollout
-from fiduciary.records import Run
+from fiduciary.factors import Factor
+from fiduciary.records import Run, identity
 from fiduciary.records.folder import RunFolder
 from fiduciary.study import Study, Yardstick
 
@@ -47,7 +48,40 @@ def test_a_record_holds_every_policy_account_and_figure(study, env, tmp_path):
     assert run.figure("rate_of_return", "dqn").n == 2 and run.figure("rate_of_return", "cash").n == 1
     assert run.result.capital == 200_000
     assert run.verdict.word in ("evidence for", "evidence against", "no evidence") and run.verdict.trials == 1
+    assert run.result.train == study.splits.train and run.result.test == study.splits.test
+    assert [data.name for data in run.result.data] == ["traded", "index"]
+    assert run.result.data[0].sha256 == env.panel.digest()
+    assert any("bp each way" in sentence for sentence in run.result.assumptions)
+
+
+def test_the_record_names_the_days_that_were_judged_not_those_that_were_asked_for(study, tmp_path):
+    late = splits.dates(train=study.splits.train, test=(study.splits.test[0], "2030"))
+    run = _run(replace(study, splits=late, candidates={"idle": Cash()}), tmp_path / "run")
     assert run.result.test == study.splits.test
+
+
+def test_the_same_bars_under_another_name_are_the_same_study_and_another_lambda_is_not(study, env):
+    renamed = replace(study, env=replace(env, panel=replace(env.panel, source="elsewhere.csv")))
+    assert identity.digest(renamed.effective()) == identity.digest(study.effective())
+    one, other = ((Factor("f", 1, f),) for f in (lambda bars: bars["close"], lambda bars: bars["open"]))
+    digests = {
+        identity.digest(replace(study, env=replace(env, factors=factors)).effective()) for factors in (one, other)
+    }
+    assert len(digests) == 2
+
+
+def test_cells_of_other_code_are_not_mixed_in(study, tmp_path, monkeypatch):
+    _run(study, tmp_path / "run")
+    monkeypatch.setattr(identity, "code", lambda: "changed")
+    with pytest.raises(RecordError, match="code or packages have changed"):
+        _run(study, tmp_path / "run")
+
+
+def test_a_finished_run_is_left_as_it_is(study, tmp_path):
+    _run(study, tmp_path / "run")
+    before = (tmp_path / "run" / "record.json").read_bytes()
+    _run(study, tmp_path / "run")
+    assert (tmp_path / "run" / "record.json").read_bytes() == before
 
 
 def test_figures_are_those_of_the_accounts_and_the_total_adds_them_up(study, tmp_path):

@@ -19,7 +19,6 @@ from fiduciary.evaluation import splits
 from fiduciary.factors import SIM, SIM_RELATIVE, Factor
 from fiduciary.markets.costs import Costs
 from fiduciary.markets.venue import Venue
-from fiduciary.records.schema import Data
 from fiduciary.study import Study, Yardstick
 
 FACTORS: dict[str, tuple[Factor, ...]] = {"sim": SIM, "sim-relative": SIM_RELATIVE}
@@ -53,7 +52,7 @@ class Source:
         if not self.source:
             raise ConfigError(
                 "a study must name its data", "an empty `source`", cause="the study leaves the path to you",
-                remedy="add --set data.source=PATH (and --set index.source=PATH)",
+                remedy="add --set data.source=PATH (and, for the index, --set index.source=PATH)",
             )  # fmt: skip
         return load(
             self.source,
@@ -104,10 +103,10 @@ class StockInvestment:
         question: what the study asks, fixed before the first run.
         data: the stocks.
         split: the dates.
-        index: an index to show beside, optional.
+        costs: what a trade costs; no default, since free trading must be asked for.
+        venue: lots, holding days, price limits; no default either.
+        index: an index to show beside; none where its `source` is empty.
         problem: capital, factors, window, execution, risk aversion.
-        costs: what a trade costs.
-        venue: lots, holding days, price limits.
         agent: the learner; see `agents.DQN`.
         seeds: one training each.
         notes: further assumptions that the report must state.
@@ -117,10 +116,10 @@ class StockInvestment:
     question: str
     data: Source
     split: Dates
+    costs: Costs
+    venue: Venue
     index: Source | None = None
     problem: Problem = field(default_factory=Problem)
-    costs: Costs = field(default_factory=Costs)
-    venue: Venue = field(default_factory=Venue)
     agent: DQN = field(default_factory=DQN)
     seeds: tuple[int, ...] = (0, 1, 2)
     notes: tuple[str, ...] = ()
@@ -136,17 +135,14 @@ class StockInvestment:
         Raises:
             ConfigError, DataError: before anything is computed.
         """
-        env = self.env
-        named = {"stocks": env.panel}
         yardsticks = {}
-        if self.index is not None:
+        if self.index is not None and self.index.source:
             index = self._index_env(self.index)
-            label = self.index.label or index.panel.symbols[0]
-            named[label], yardsticks[label] = index.panel, Yardstick(index, BuyAndHold())
+            yardsticks[self.index.label or index.panel.symbols[0]] = Yardstick(index, BuyAndHold())
         return Study(
-            question=self.question, env=env, benchmark=BuyAndHold(), candidates={"lstm-dqn": self.agent},
+            question=self.question, env=self.env, benchmark=BuyAndHold(), candidates={"lstm-dqn": self.agent},
             splits=splits.dates(train=self.split.train, test=self.split.test), seeds=self.seeds, yardsticks=yardsticks,
-            notes=(*self._assumptions(), *self.notes), data=[_data(name, panel) for name, panel in named.items()],
+            notes=self.notes,
         )  # fmt: skip
 
     def _trading(self, panel: Panel, factors: tuple[Factor, ...], window: int) -> StockTrading:
@@ -166,30 +162,3 @@ class StockInvestment:
         close = tuple(factor for factor in SIM if factor.name == "close")
         env = replace(self._trading(panel, close, 1), venue=Venue(lot=0))
         return env if "open" in panel.fields else replace(env, execution="next_close")
-
-    def _assumptions(self) -> list[str]:
-        p, c, v = self.problem, self.costs, self.venue
-        limit = (
-            "no daily price limit"
-            if v.price_limit is None
-            else f"orders at the {v.price_limit:.0%} daily limit unfilled"
-        )
-        lot = f"lots of {v.lot:g}" if v.lot else "fractions of a share allowed"
-        return [
-            f"All in, all out, long only, one order a day and stock; {lot}, a sale at least {v.hold_days} trading day(s) "
-            f"after its purchase, {limit}.",
-            f"Commission {c.commission_bps:g} bp each way, stamp duty {c.stamp_duty_bps:g} bp on sales, slippage "
-            f"{c.slippage_bps:g} bp each way, at least {c.minimum_fee:g} an order; benchmark and index pay the same.",
-            "Orders are small against the market: no impact beyond the slippage above.",
-            f"Prices are adjusted for splits and dividends where the source says so; idle cash earns {p.cash_rate:.2%} a year.",
-            f"Equal accounts out of {p.cash:,.0f}, never rebalanced between stocks; one agent per stock and seed.",
-            "On days without a bar (suspension) an account keeps its last value and an order waits for the next open.",
-            "Scaler and reward normalisation were fitted on the training dates only.",
-        ]
-
-
-def _data(name: str, panel: Panel) -> Data:
-    return Data(
-        name=name, source=panel.source, currency=panel.currency, sha256=panel.digest(), symbols=list(panel.symbols),
-        first=str(panel.dates[0]), last=str(panel.dates[-1]), faults=[str(fault) for fault in panel.faults],
-    )  # fmt: skip

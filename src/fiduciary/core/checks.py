@@ -5,6 +5,7 @@ Each returns its findings (law -> trials and worst figure) and raises `ContractE
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -131,7 +132,7 @@ def _blind_to_the_future(env: Env[Any], steps: int, blind: int, seed: int) -> La
         _demand(
             same and torch.equal(env.wealth(state), other.wealth(state)),
             "an observation must not move when everything later is redrawn",
-            f"a different observation on day {int(env.when(state)[0])} (trial {trial})",
+            f"a different observation on {np.datetime64(int(env.when(state)[0]), 'D')} (trial {trial})",
             cause="a factor, a scaler or the account looks ahead",
         )
         moved += _futures_differ(env, other, state)

@@ -103,8 +103,8 @@ class Spec:
         account: names of the K account features.
         window: W, bars in a view.
         horizon: longest episode, in steps.
-        execution: when an order decided at t is filled, in words.
         currency: unit of money.
+        assumptions: what a reader of results must know, in sentences: execution, costs, limits of the model.
     """
 
     name: str
@@ -113,8 +113,29 @@ class Spec:
     account: tuple[str, ...]
     window: int
     horizon: int
-    execution: str
     currency: str
+    assumptions: tuple[str, ...]
+
+
+class Source(NamedTuple):
+    """One data set behind an environment, for the record.
+
+    Attributes:
+        source: where it came from, in words.
+        currency: unit of its prices.
+        sha256: of the data themselves.
+        symbols: what it holds.
+        first, last: ISO dates.
+        faults: what validation found and let pass, in sentences.
+    """
+
+    source: str
+    currency: str
+    sha256: str
+    symbols: tuple[str, ...]
+    first: str
+    last: str
+    faults: tuple[str, ...]
 
 
 class Env(Protocol[S]):

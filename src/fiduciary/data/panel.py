@@ -13,6 +13,8 @@ from fiduciary.data.faults import Fault
 
 PRICES = ("open", "high", "low", "close")
 BARS = (*PRICES, "volume")
+LABEL = {"identity": False}
+"""Marks fields that describe data without being data: the same bars under another path are the same bars."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +41,9 @@ class Panel:
     fields: tuple[str, ...]
     values: NDArray[np.float64]
     mask: NDArray[np.bool_]
-    source: str = ""
+    source: str = field(default="", metadata=LABEL)
     currency: str = "USD"
-    faults: tuple[Fault, ...] = field(default=(), repr=False)
+    faults: tuple[Fault, ...] = field(default=(), repr=False, metadata=LABEL)
 
     def __post_init__(self) -> None:
         shape = (len(self.dates), len(self.symbols), len(self.fields))

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from fiduciary.core.errors import ConfigError
-from fiduciary.core.types import Fold, Ledger, Obs, Spec, Split, Step, View, transition
+from fiduciary.core.types import Fold, Ledger, Obs, Source, Spec, Split, Step, View, transition
 from fiduciary.data.panel import Panel, span
 from fiduciary.factors import SIM, Factor, Scaler, compute
 from fiduciary.markets import costs as market_costs
@@ -69,6 +69,7 @@ class World(NamedTuple):
         fill: [M] float64 money, price at which orders are filled on that bar.
         close: [M] float64 money.
         day: [M] int64, days since 1970-01-01.
+        trading: [M] bool, shares changed hands that day; a bar without volume fills no order.
         first, last: [N] int64, first and last bar of each symbol on which an episode may stand.
     """
 
@@ -76,6 +77,7 @@ class World(NamedTuple):
     fill: Tensor
     close: Tensor
     day: Tensor
+    trading: Tensor
     first: Tensor
     last: Tensor
 
@@ -142,9 +144,15 @@ class StockTrading:
             account=("position",),
             window=self.window,
             horizon=min(longest, self.episode or longest),
-            execution=_WORDS[self.execution],
             currency=self.panel.currency,
+            assumptions=self._assumptions(),
         )
+
+    def sources(self) -> list[Source]:
+        """The panel, for the record."""
+        panel = self.panel
+        first, last, faults = str(panel.dates[0]), str(panel.dates[-1]), tuple(map(str, panel.faults))
+        return [Source(panel.source, panel.currency, panel.digest(), panel.symbols, first, last, faults)]
 
     def init(self, batch: int, rng: torch.Generator) -> Account:
         """Open `batch` accounts, symbol after symbol in turn, each with its share of the capital and no stock."""
@@ -173,7 +181,7 @@ class StockTrading:
         bar = then if self._lag else now
         price, close, next_close = self.world.fill[bar], self.world.close[now], self.world.close[then]
 
-        bought, sold = self._orders(state, action, price, self.world.close[bar - 1])
+        bought, sold = self._orders(state, action, bar)
         shares = state.shares + bought - sold
         traded = (bought - sold) * price
         fees, impact = self.costs.fees(traded), self.costs.impact(traded)
@@ -242,10 +250,11 @@ class StockTrading:
     def _lag(self) -> int:
         return 0 if self.execution == "close" else 1
 
-    def _orders(self, state: Account, action: Tensor, price: Tensor, previous_close: Tensor) -> tuple[Tensor, Tensor]:
-        """Units bought and sold, [B] each: zero where the rules or the market do not let the order through."""
-        buys = (action == BUY) & (state.shares == 0) & self.venue.buyable(price, previous_close)
-        sells = (action == SELL) & self._settled(state) & self.venue.sellable(price, previous_close)
+    def _orders(self, state: Account, action: Tensor, bar: Tensor) -> tuple[Tensor, Tensor]:
+        """Units bought and sold on `bar`, [B] each: zero where the rules or the market do not let the order through."""
+        price, previous_close, trading = self.world.fill[bar], self.world.close[bar - 1], self.world.trading[bar]
+        buys = trading & (action == BUY) & (state.shares == 0) & self.venue.buyable(price, previous_close)
+        sells = trading & (action == SELL) & self._settled(state) & self.venue.sellable(price, previous_close)
         lots = self.venue.whole_lots(self.costs.affordable(state.cash, price))
         return torch.where(buys, lots, 0.0), torch.where(sells, state.shares, 0.0)
 
@@ -263,6 +272,7 @@ class StockTrading:
         table = compute(self.panel, self.factors)
         fill_field = "open" if self.execution == "next_open" else "close"
         fill, close = self.panel[fill_field], self.panel["close"]
+        volume = self.panel["volume"] if "volume" in self.panel.fields else np.ones_like(close)
         parts, first, last, offset = [], [], [], 0
         for n, symbol in enumerate(self.panel.symbols):
             rows = np.flatnonzero(self.panel.mask[:, n])
@@ -270,14 +280,41 @@ class StockTrading:
             first.append(offset + a)
             last.append(offset + b)
             offset += len(rows)
-            parts.append((table.values[rows, n], fill[rows, n], close[rows, n], self.panel.dates[rows]))
-        features, fills, closes, dates = (np.concatenate(column) for column in zip(*parts, strict=True))
+            parts.append(
+                (table.values[rows, n], fill[rows, n], close[rows, n], volume[rows, n], self.panel.dates[rows])
+            )
+        features, fills, closes, volumes, dates = (np.concatenate(column) for column in zip(*parts, strict=True))
         scaled = features if self.scaler is None else self.scaler.transform(features)
         days = torch.from_numpy(dates.astype("datetime64[D]").astype(np.int64))
+        bounds = (torch.tensor(first), torch.tensor(last))
+        table32 = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32))
         return World(
-            torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32)),
-            torch.from_numpy(fills), torch.from_numpy(closes), days, torch.tensor(first), torch.tensor(last),
-        )  # fmt: skip
+            table32, torch.from_numpy(fills), torch.from_numpy(closes), days, torch.from_numpy(volumes > 0), *bounds
+        )
+
+    def _assumptions(self) -> tuple[str, ...]:
+        c, v = self.costs, self.venue
+        limit = (
+            "no daily price limit"
+            if v.price_limit is None
+            else f"orders at the {v.price_limit:.0%} daily limit unfilled"
+        )
+        lot = f"lots of {v.lot:g}" if v.lot else "fractions of a share allowed"
+        wait = (
+            f"a sale at least {v.hold_days} trading day(s) after its purchase" if v.hold_days else "sales at any time"
+        )
+        return (
+            f"Orders are {_WORDS[self.execution]}.",
+            f"All in, all out, long only, one order a day and stock; {lot}, {wait}, {limit}.",
+            f"Commission {c.commission_bps:g} bp each way, stamp duty {c.stamp_duty_bps:g} bp on sales, slippage "
+            f"{c.slippage_bps:g} bp each way, at least {c.minimum_fee:g} an order; every policy pays the same.",
+            "Orders are small against the market: no impact beyond the slippage above.",
+            "Prices are adjusted for splits and dividends where the source says so, so dividends are reinvested; idle cash "
+            f"earns {self.cash_rate:.2%} a year.",
+            f"Equal accounts out of {self.cash:,.0f} for {', '.join(self.panel.symbols)}, never rebalanced; one agent each.",
+            "A bar without volume fills no order. On days without a bar an account keeps its last value and orders wait.",
+            "Scaler and reward normalisation were fitted on the training dates only.",
+        )
 
     def _standing(self, symbol: str, dates: np.ndarray, known: np.ndarray) -> tuple[int, int]:
         """First and last bar, counted within the symbol, on which an episode may stand."""

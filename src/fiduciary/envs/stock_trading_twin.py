@@ -19,7 +19,7 @@ class Twin:
         world = self.env.world
         self.t = int(world.first[0])
         self.opens, self.closes = world.fill.tolist(), world.close.tolist()
-        self.days = world.day.tolist()
+        self.days, self.trading = world.day.tolist(), world.trading.tolist()
         self.cash = self.env.cash / len(self.env.panel.symbols)
         self.shares = 0.0
         self.bought_on = self.t
@@ -44,6 +44,8 @@ class Twin:
         return self._reward((self.wealth - before) / before)
 
     def _trade(self, action: int, bar: int) -> None:
+        if not self.trading[bar]:
+            return
         price, previous_close = self.opens[bar], self.closes[bar - 1]
         limit = math.inf if self.env.venue.price_limit is None else self.env.venue.price_limit - 0.002
         if action == BUY and self.shares == 0 and price < previous_close * (1 + limit):

@@ -10,7 +10,7 @@ from fiduciary.core.errors import ConfigError
 
 Floats = NDArray[np.float64]
 Word = Literal["evidence for", "evidence against", "no evidence"]
-DRAWS = 4_000
+FEWEST_DRAWS, MOST_DRAWS = 4_000, 200_000
 FEWEST_BARS = 30
 
 
@@ -49,13 +49,22 @@ class Verdict(NamedTuple):
 
 
 def judge(
-    candidate: Floats, benchmark: Floats, *, per_year: float, trials: int, rng: np.random.Generator, level: float = 0.05
+    candidate: Floats,
+    benchmark: Floats,
+    *,
+    learned: bool,
+    per_year: float,
+    trials: int,
+    rng: np.random.Generator,
+    level: float = 0.05,
 ) -> Verdict:
     """Compare log returns [S, T] of a candidate's S seeds with those [T] of its benchmark, day by day.
 
     The rule, fixed before any run: "evidence for" when the whole interval of the mean difference lies above zero,
     "evidence against" when it lies below, else "no evidence". Each draw resamples blocks of days (Politis and Romano
-    1994, so that dependence between days counts) and whole seeds (so that one lucky seed cannot carry the result).
+    1994, so that dependence between days counts) and whole seeds (so that one lucky seed cannot carry the result); seeds
+    are spread by sqrt(S / (S - 1)) first, since resampling S of S understates their variance (Rao and Wu 1988). A learner
+    with a single seed proves nothing.
 
     Raises:
         ConfigError: fewer than `FEWEST_BARS` bars: blocks of them say nothing.
@@ -68,11 +77,14 @@ def judge(
     if not np.any(difference):
         return Verdict("no evidence", 0.0, 0.0, 0.0, 1.0, level, trials, 1.0, "the policy is a copy of the benchmark")
     block = block_length(difference.mean(axis=0))
-    means = _resampled_means(difference, block, rng) * per_year
     tail = level / trials / 2
+    draws = int(np.clip(20 / tail, FEWEST_DRAWS, MOST_DRAWS))
+    means = _resampled_means(_spread(difference), block, draws, rng) * per_year
     low, high = (float(x) for x in np.quantile(means, (tail, 1 - tail)))
-    p_value = min(1.0, 2 * (1 + float(min((means <= 0).sum(), (means >= 0).sum()))) / (DRAWS + 1))
+    p_value = min(1.0, 2 * (1 + float(min((means <= 0).sum(), (means >= 0).sum()))) / (draws + 1))
     word, reason = _word(low, high, 1 - level / trials)
+    if learned and len(difference) == 1:
+        word, reason = "no evidence", "one seed cannot tell skill from the luck of training"
     return Verdict(word, float(difference.mean() * per_year), low, high, p_value, level, trials, block, reason)
 
 
@@ -84,16 +96,22 @@ def _word(low: float, high: float, confidence: float) -> tuple[Word, str]:
     return "no evidence", f"the {confidence:.1%} interval of the difference holds zero"
 
 
-def _resampled_means(difference: Floats, block: float, rng: np.random.Generator) -> Floats:
+def _spread(difference: Floats) -> Floats:
+    seeds = len(difference)
+    mean: Floats = difference.mean(axis=0)
+    return mean + math.sqrt(seeds / max(1, seeds - 1)) * (difference - mean)
+
+
+def _resampled_means(difference: Floats, block: float, draws: int, rng: np.random.Generator) -> Floats:
     seeds, days = difference.shape
-    out = np.empty(DRAWS)
-    for start in range(0, DRAWS, 250):
-        places = stationary_indices(days, block, 250, rng)
-        chosen = rng.integers(seeds, size=(250, seeds))
+    parts = []
+    for size in [min(250, draws - done) for done in range(0, draws, 250)]:
+        places = stationary_indices(days, block, size, rng)
+        chosen = rng.integers(seeds, size=(size, seeds))
         weights = np.stack([(chosen == s).mean(axis=1) for s in range(seeds)], axis=1)
         by_seed = np.stack([row[places].mean(axis=1) for row in difference], axis=1)
-        out[start : start + 250] = (weights * by_seed).sum(axis=1)
-    return out
+        parts.append((weights * by_seed).sum(axis=1))
+    return np.concatenate(parts)
 
 
 def stationary_indices(n: int, block: float, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -38,7 +38,6 @@ class Manifest(Strict):
         started: ISO time, UTC.
         arguments: as passed on the command line, or [].
         sessions: times the run was started or resumed.
-        wall_seconds: spent by earlier sessions.
     """
 
     identity: str
@@ -46,8 +45,7 @@ class Manifest(Strict):
     trials: int
     started: str
     arguments: list[str]
-    sessions: int = 1
-    wall_seconds: float = 0.0
+    sessions: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +81,10 @@ class RunFolder:
         """Fix what the run is."""
         write_atomic(self.root / "manifest.json", manifest.model_dump_json(indent=1).encode())
 
+    def finished(self) -> bool:
+        """Whether the record was published."""
+        return (self.root / "record.json").exists()
+
     def record(self) -> Record:
         """The finished record.
 
@@ -90,7 +92,7 @@ class RunFolder:
             RecordError: there is none, or it is corrupt.
         """
         path = self.root / "record.json"
-        if not path.exists():
+        if not self.finished():
             unfinished = (self.root / "manifest.json").exists()
             raise RecordError(
                 "a run folder must hold record.json", f"none in {self.root}",

@@ -7,12 +7,14 @@ import hashlib
 import json
 import platform
 import subprocess
+import types
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+SHAPING = ("core", "data", "factors", "markets", "envs", "agents", "evaluation", "study")
 PACKAGES = ("fiduciary", "torch", "numpy", "polars", "TA-Lib", "pydantic")
 
 
@@ -27,10 +29,13 @@ def effective(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return {"shape": list(value.shape), "sha256": hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: effective(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        shaping = [field.name for field in dataclasses.fields(value) if field.metadata.get("identity", True)]
+        fields = {name: effective(getattr(value, name)) for name in shaping}
         return {"type": type(value).__name__, **fields}
     if isinstance(value, functools.partial):
         return {"type": _name(value.func), "args": effective(value.args), **effective(value.keywords)}
+    if isinstance(value, types.FunctionType):
+        return {"type": _name(value), "code": _code_digest(value.__code__)}
     if callable(value) and hasattr(value, "__qualname__"):
         return _name(value)
     return {"type": _name(type(value)), **effective(vars(value))}
@@ -39,6 +44,15 @@ def effective(value: Any) -> Any:
 def digest(value: Any) -> str:
     """SHA-256 of `effective(value)`."""
     return hashlib.sha256(json.dumps(effective(value), sort_keys=True).encode()).hexdigest()
+
+
+def code() -> str:
+    """SHA-256 of the source files that shape results; reports and command line may change without touching it."""
+    package, total = Path(__file__).parents[1], hashlib.sha256()
+    for part in SHAPING:
+        for path in sorted((package / part).rglob("*.py")):
+            total.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return total.hexdigest()
 
 
 def revision() -> str:
@@ -72,10 +86,25 @@ def count_trials(ledger: Path, question: str, trials: list[str]) -> int:
     with ledger.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        known = {entry["trial"] for line in file if (entry := json.loads(line))["question"] == question}
+        known = {trial for asked, trial in map(_entry, file) if asked == question}
         new = [trial for trial in dict.fromkeys(trials) if trial not in known]
         file.writelines(json.dumps({"question": question, "trial": trial}) + "\n" for trial in new)
         return len(known) + len(new)
+
+
+def _entry(line: str) -> tuple[str, str]:
+    """Question and trial of one line; a line cut short by a kill counts for nothing."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return "", ""
+    return entry["question"], entry["trial"]
+
+
+def _code_digest(code: types.CodeType) -> str:
+    """Digest of what a function does, so that two lambdas are two functions."""
+    nested = [_code_digest(const) if isinstance(const, types.CodeType) else repr(const) for const in code.co_consts]
+    return hashlib.sha256(repr((code.co_code, code.co_names, nested)).encode()).hexdigest()
 
 
 def _name(value: Any) -> str:

@@ -41,6 +41,7 @@ class Cell(Strict):
     Attributes:
         account, policy, seed: which cell this is.
         train_return: rate of return of one pass through the training dates (hindsight: it was learned there).
+        train_days: first and last day of that pass, from 1970-01-01.
         test: the account through the test dates.
         curve: progress of training: `update` and figures such as `loss` and `reward`.
         policy_file: learned weights, relative to the run folder, or "".
@@ -50,6 +51,7 @@ class Cell(Strict):
     policy: str
     seed: int | None
     train_return: Number
+    train_days: tuple[int, int]
     test: Path
     curve: list[dict[str, float]]
     policy_file: str = ""
@@ -103,7 +105,7 @@ class Data(Strict):
 
 
 class Result(Strict):
-    """The deterministic part of a record."""
+    """The deterministic part of a record; `train` and `test` are the first and last days that were really used."""
 
     question: str
     benchmark: str
@@ -123,7 +125,7 @@ class Result(Strict):
 
 
 class Occasion(Strict):
-    """When, where and with what the run was made."""
+    """When, where and with what the run was made; `wall_seconds` are those of the last of its `sessions`."""
 
     arguments: list[str]
     revision: str

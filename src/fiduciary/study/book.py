@@ -43,6 +43,16 @@ class Book:
         """All accounts of one policy and seed, added up."""
         return self._totals[policy, seed]
 
+    def test_dates(self) -> tuple[str, str]:
+        """First and last day of the accounts' tests."""
+        days = self.total(CASH, None).days
+        return _iso(days[0]), _iso(days[-1])
+
+    def train_dates(self) -> tuple[str, str]:
+        """First and last day of training, over all accounts."""
+        first, last = zip(*(cell.train_days for cell in self._of(CASH, None)), strict=True)
+        return _iso(min(first)), _iso(max(last))
+
     def rows(self) -> list[schema.Row]:
         """Total first, then account by account; within each, candidates, benchmark, baselines, yardsticks."""
         rows = [self._row(TOTAL, policy) for policy in self.roles]
@@ -110,6 +120,10 @@ def _cash_returns(cash: schema.Path, days: np.ndarray) -> np.ndarray:
     """Returns of idle cash over the bars of another calendar: its last known balance on each of them."""
     place = np.searchsorted(np.array(cash.days), days, side="right") - 1
     return metrics.returns(np.array(cash.wealth)[place.clip(min=0)])
+
+
+def _iso(day: int) -> str:
+    return str(np.datetime64(day, "D"))
 
 
 def _estimate(name: str, values: list[float]) -> schema.Estimate:

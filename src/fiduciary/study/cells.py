@@ -45,6 +45,7 @@ def compute(task: Task, tell: Tell) -> None:
     train = rollout(task.fold.hindsight, policy, rng=seeds.generator(0, key.account, "train"))
     cell = schema.Cell(
         account=key.account, policy=key.policy, seed=key.seed, train_return=rate_of_return(train.wealth),
+        train_days=(int(train.days[0]), int(train.days[-1])),
         test=_path(test), curve=watch.curve, policy_file=_save(folder, key, policy),
     )  # fmt: skip
     folder.write_cell(cell)

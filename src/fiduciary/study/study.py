@@ -6,7 +6,7 @@ missing is computed.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from fiduciary.agents.rules import Cash
 from fiduciary.core import seeds as streams
 from fiduciary.core.errors import ConfigError, RecordError
-from fiduciary.core.types import Agent, Fold, Policy, Split
+from fiduciary.core.types import Agent, Fold, Policy, Source, Spec, Split
 from fiduciary.evaluation import inference, metrics
 from fiduciary.records import Run, identity, schema
 from fiduciary.records.folder import Manifest, RunFolder
@@ -30,7 +30,16 @@ class Problem(Protocol):
     """An environment that can be split by date into independent accounts."""
 
     def folds(self, split: Split) -> dict[str, Fold]:
-        """One (train, test) pair per account; everything fitted is fitted on the training dates."""
+        """One fold per account; everything fitted is fitted on the training dates."""
+        ...
+
+    @property
+    def spec(self) -> Spec:
+        """Currency and assumptions."""
+        ...
+
+    def sources(self) -> list[Source]:
+        """The data behind it."""
         ...
 
 
@@ -54,8 +63,7 @@ class Study:
         seeds: one training for each.
         baselines: further rules to show beside, not judged; cash is always among them.
         yardsticks: rules on other worlds, such as an index; shown, not judged.
-        notes: assumptions that the report must state.
-        data: what the study read, for the record.
+        notes: assumptions that the report must state, beyond those of the environment.
 
     Raises:
         ConfigError: at construction, when the study cannot mean what it says.
@@ -70,7 +78,6 @@ class Study:
     baselines: Mapping[str, Policy] = field(default_factory=dict)
     yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    data: Sequence[schema.Data] = ()
 
     def __post_init__(self) -> None:
         if not self.question.strip():
@@ -116,33 +123,36 @@ class Study:
             RecordError: the folder holds another study, is busy, or is damaged.
         """
         store = RunFolder(Path(folder))
-        tasks = list(self._tasks(store.root))
+        tasks = self._tasks(store.root)
         with store.writing():
             started = time.monotonic()
             manifest = self._manifest(store, arguments)
-            self._compute(store, tasks, workers, progress)
-            wall = manifest.wall_seconds + time.monotonic() - started
-            store.write_record(_record(manifest, self._result(store, tasks, manifest.trials), wall))
-            store.write_manifest(manifest.model_copy(update={"wall_seconds": wall}))
+            if not store.finished() or not all(store.cell(*task.key) for task in tasks):
+                store.write_manifest(manifest := manifest.model_copy(update={"sessions": manifest.sessions + 1}))
+                self._compute(store, tasks, workers, progress)
+                wall = time.monotonic() - started
+                store.write_record(_record(manifest, self._result(store, tasks, manifest.trials), wall))
         return Run(store.root)
 
     def _manifest(self, store: RunFolder, arguments: Sequence[str]) -> Manifest:
         """Check that the folder is this study's, or make it so."""
-        mine, kept = identity.digest(self.effective()), store.manifest()
-        if kept is not None and kept.identity != mine:
-            raise RecordError(
-                "a run folder must keep to one study", f"another one in {store.root} (question: {kept.question!r})",
-                cause="data, settings or seeds have changed since it was started", remedy="give another folder",
-            )  # fmt: skip
+        asked, kept = identity.digest(self.effective()), store.manifest()
+        # The same question to other code is the same trial, but its cells must not be mixed in one folder.
+        mine = identity.digest([asked, identity.code(), identity.versions()])
         if kept is None:
-            tried = [identity.digest([mine, name]) for name in self.candidates]
+            tried = [identity.digest([asked, name]) for name in self.candidates]
             kept = Manifest(
-                identity=mine, question=self.question, arguments=list(arguments), sessions=0,
+                identity=mine, question=self.question, arguments=list(arguments),
                 trials=identity.count_trials(store.root.parent / "trials.jsonl", self.question, tried),
                 started=datetime.now(UTC).isoformat(timespec="seconds"),
             )  # fmt: skip
-        kept = kept.model_copy(update={"sessions": kept.sessions + 1})
-        store.write_manifest(kept)
+            store.write_manifest(kept)
+        elif kept.identity != mine:
+            raise RecordError(
+                "a run folder must keep to one study", f"another one in {store.root} (question: {kept.question!r})",
+                cause="data, settings, seeds, code or packages have changed since it was started",
+                remedy="give another folder",
+            )  # fmt: skip
         return kept
 
     def _tasks(self, root: Path) -> list[Task]:
@@ -171,14 +181,18 @@ class Study:
     def _result(self, store: RunFolder, tasks: Sequence[Task], trials: int) -> schema.Result:
         cells = [cell for task in tasks if (cell := store.cell(*task.key))]
         own = list(dict.fromkeys(task.key.account for task in tasks if task.key.policy == CASH))
-        book, spec = Book(cells, own, self.roles), tasks[0].fold.test.spec
+        book, spec = Book(cells, own, self.roles), self.env.spec
         return schema.Result(
             question=self.question, benchmark=self.benchmark_name, judgements=self._judge(book, trials), rows=book.rows(),
-            accounts=own, seeds=list(self.seeds), train=self.splits.train, test=self.splits.test, currency=spec.currency,
+            accounts=own, seeds=list(self.seeds), train=book.train_dates(), test=book.test_dates(), currency=spec.currency,
             capital=book.total(CASH, None).wealth[0], bars_per_year=book.bars_per_year,
-            assumptions=[f"Orders are {spec.execution}.", *self.notes], alarms=book.alarms(self.benchmark_name),
-            data=list(self.data), effective=self.effective(),
+            assumptions=[*spec.assumptions, *self.notes], alarms=book.alarms(self.benchmark_name),
+            data=list(self._data()), effective=self.effective(),
         )  # fmt: skip
+
+    def _data(self) -> Iterator[schema.Data]:
+        for name, problem in {"traded": self.env, **{name: each.env for name, each in self.yardsticks.items()}}.items():
+            yield from (schema.Data(name=name, **source._asdict()) for source in problem.sources())
 
     def _judge(self, book: Book, trials: int) -> list[schema.Judgement]:
         benchmark = metrics.log_returns(np.array(book.total(self.benchmark_name, None).wealth))
@@ -187,7 +201,10 @@ class Study:
             totals = [book.total(name, seed).wealth for seed in book.seeds(name)]
             candidate = np.stack([metrics.log_returns(np.array(wealth)) for wealth in totals])
             rng = streams.numpy_generator(0, "verdict", name)
-            verdict = inference.judge(candidate, benchmark, per_year=book.bars_per_year, trials=trials, rng=rng)
+            verdict = inference.judge(
+                candidate, benchmark, learned=isinstance(self.candidates[name], Agent),
+                per_year=book.bars_per_year, trials=trials, rng=rng,
+            )  # fmt: skip
             out.append(schema.Judgement(candidate=name, benchmark=self.benchmark_name, **verdict._asdict()))
         return out
 
