@@ -1,7 +1,5 @@
 """Shared fixtures. One torch thread: small networks are slower on two, and results must not depend on it."""
 
-from pathlib import Path
-
 import hypothesis
 import numpy as np
 import pytest
@@ -15,8 +13,6 @@ torch.set_num_threads(1)
 # A first example pays for imports and a busy machine for the rest: time limits would fail tests that are right.
 hypothesis.settings.register_profile("fiduciary", deadline=None)
 hypothesis.settings.load_profile("fiduciary")
-
-SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
 
 @pytest.fixture

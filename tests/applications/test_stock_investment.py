@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import SHARED
 from fiduciary.applications.stock_investment import Source, StockInvestment
 from fiduciary.core.checks import check_env
 from fiduciary.core.config import read
 from fiduciary.core.errors import ConfigError, DataError
+from real_data import SHARED
 
 STUDIES = Path(__file__).parents[2] / "studies"
 US, CHINA = STUDIES / "stock-investment.toml", STUDIES / "stock-investment-ashares.toml"

@@ -2,7 +2,6 @@
 
 import hashlib
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,8 +12,9 @@ from hypothesis import strategies as st
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data import BARS, load, read
 from longform import put, sound
+from real_data import SHARED
 
-ASHARES = Path(__file__).parents[2].parent / "shared/data/ashares"
+ASHARES = SHARED / "ashares"
 needs_ashares = pytest.mark.skipif(not ASHARES.is_dir(), reason=f"{ASHARES} is not on this machine")
 TICKER = {"symbol": "ticker"}
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from conftest import ACCOUNTS, QUESTION
 from fiduciary import reports
 from fiduciary.core.errors import RecordError
 from fiduciary.evaluation import metrics
@@ -19,6 +18,7 @@ from fiduciary.records.paths import total
 from fiduciary.records.schema import Estimate, Judgement
 from fiduciary.reports import words
 from reading import Page, charts, markdown_tables, own_parts
+from sample_run import ACCOUNTS, QUESTION
 
 HOSTILE = '<script>alert("x")</script>|`*_'
 SECTIONS = ["total", "accounts", "learning", "assumptions", "data", "definitions", "reproduce"]
