@@ -11,6 +11,7 @@ from fiduciary.applications.stock_investment import Source, StockInvestment
 from fiduciary.core.checks import check_env
 from fiduciary.core.config import read
 from fiduciary.core.errors import ConfigError, DataError
+from fiduciary.markets.costs import Costs
 from real_data import SHARED
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -118,9 +119,10 @@ def test_the_index_of_the_study_is_measured_not_typed_in():
     assert np.log(close[-1] / close[0]) == pytest.approx(0.290, abs=0.001)
 
 
-def test_the_paper_execution_is_flagged_in_the_assumptions():
-    stated = read(US, StockInvestment, ["problem.execution=close"])
-    fold = next(iter(stated.env.folds(stated.study().splits).values()))
-    assert "optimistic" in fold.test.spec.assumptions[0]
-    usual = replace(stated.env, execution="next_open").spec.assumptions[0]
-    assert usual == "Orders are decided at the close of day t, filled at the open of day t+1."
+def test_what_flatters_results_is_flagged():
+    usual = read(US, StockInvestment).env
+    assert usual.spec.assumptions[0] == "Orders are decided at the close of day t, filled at the open of day t+1."
+    assert not usual.spec.alarms
+    paper = replace(usual, execution="close").spec
+    assert "optimistic" in paper.assumptions[0] and "the price that the policy has just seen" in paper.alarms[0]
+    assert "Trading is free" in replace(usual, costs=Costs()).spec.alarms[0]

@@ -105,6 +105,7 @@ class Spec:
         horizon: longest episode, in steps.
         currency: unit of money.
         assumptions: what a reader of results must know, in sentences: execution, costs, limits of the model.
+        alarms: those assumptions that flatter every result; a report prints them first.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Spec:
     horizon: int
     currency: str
     assumptions: tuple[str, ...]
+    alarms: tuple[str, ...] = ()
 
 
 class Source(NamedTuple):

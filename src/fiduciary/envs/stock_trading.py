@@ -146,6 +146,7 @@ class StockTrading:
             horizon=min(longest, self.episode or longest),
             currency=self.panel.currency,
             assumptions=self._assumptions(),
+            alarms=self._alarms(),
         )
 
     def sources(self) -> list[Source]:
@@ -291,6 +292,11 @@ class StockTrading:
         return World(
             table32, torch.from_numpy(fills), torch.from_numpy(closes), days, torch.from_numpy(volumes > 0), *bounds
         )
+
+    def _alarms(self) -> tuple[str, ...]:
+        seen = "Orders are filled at the price that the policy has just seen: results are optimistic."
+        free = "Trading is free: results are optimistic, the more a policy trades the more."
+        return (*([seen] if self.execution == "close" else []), *([free] if self.costs == market_costs.Costs() else []))
 
     def _assumptions(self) -> tuple[str, ...]:
         c, v = self.costs, self.venue

@@ -37,9 +37,10 @@ def total(result: Result) -> Table:
 
 
 def account(result: Result, name: str) -> Table:
-    """The figures that matter most on one account."""
-    rows = _ordered([row for row in result.rows if row.account == name])
-    return _table(rows, [f for f in words.described(result) if f.name in words.BRIEF], result.currency)
+    """All figures on one account, beside the yardsticks."""
+    yardsticks = [row for row in total_rows(result) if row.role == "yardstick"]
+    rows = _ordered([row for row in result.rows if row.account == name and row.role != "yardstick"] + yardsticks)
+    return _table(rows, words.described(result), result.currency)
 
 
 def total_rows(result: Result) -> list[Row]:

@@ -93,8 +93,6 @@ FIGURES = (
            "Rate of return on the dates it learned from. Hindsight: it says what was memorised, not what to expect."),
 )  # fmt: skip
 HINDSIGHT = "train_return"
-BRIEF = ("rate_of_return", "annual_return", "annual_volatility", "annual_sharpe", "max_drawdown", "trades", "fees",
-         "final_wealth", "train_return")  # fmt: skip
 
 
 class Shown(NamedTuple):

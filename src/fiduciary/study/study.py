@@ -186,7 +186,7 @@ class Study:
             question=self.question, benchmark=self.benchmark_name, judgements=self._judge(book, trials), rows=book.rows(),
             accounts=own, seeds=list(self.seeds), train=book.train_dates(), test=book.test_dates(), currency=spec.currency,
             capital=book.total(CASH, None).wealth[0], bars_per_year=book.bars_per_year,
-            assumptions=[*spec.assumptions, *self.notes], alarms=book.alarms(self.benchmark_name),
+            assumptions=[*spec.assumptions, *self.notes], alarms=[*spec.alarms, *book.alarms(self.benchmark_name)],
             data=list(self._data()), effective=self.effective(),
         )  # fmt: skip
 
