@@ -30,7 +30,7 @@ app = App(
 )
 PIPE_WIDTH = 140
 
-data_app = App(name="data", help="Look at data before anything is computed from them.")
+data_app = App(name="data", help="Look at data before anything is computed from them.", help_epilogue="")
 app.command(data_app)
 
 Overrides = Annotated[
@@ -39,7 +39,7 @@ Overrides = Annotated[
 ]
 
 
-@app.command
+@app.command(help_epilogue="")
 def run(
     study: Path,
     /,
@@ -84,7 +84,7 @@ def run(
     _print(f"record: {folder}/record.json\nreport: {page}")
 
 
-@app.command
+@app.command(help_epilogue="")
 def show(folder: Path, /) -> None:
     """Print a finished run's verdict and tables, and write its report again.
 
@@ -106,7 +106,7 @@ def show(folder: Path, /) -> None:
     _print(f"record: {folder}/record.json\nreport: {page}")
 
 
-@app.command
+@app.command(help_epilogue="")
 def check(study: Path, /, *, overrides: Overrides = None, seed: int = 0) -> None:
     """Hold a study's environment to the laws of the contract: money conserved, future-blind, deterministic, batched.
 
@@ -134,7 +134,7 @@ def check(study: Path, /, *, overrides: Overrides = None, seed: int = 0) -> None
     _print(table)
 
 
-@data_app.command
+@data_app.command(help_epilogue="")
 def describe(source: str, /, *, columns: Annotated[list[str] | None, Parameter(negative=())] = None) -> None:
     """Validate a data source and say what is in it: range, gaps, returns, faults.
 
@@ -161,12 +161,10 @@ def describe(source: str, /, *, columns: Annotated[list[str] | None, Parameter(n
         raise ConfigError("`--columns` takes our-name=their-name", " ".join(columns or ()))
     names = dict(pair.split("=", 1) for pair in columns or ())
     found = summarise(load(source, columns=names or None, fields=None if source in SAMPLES else BARS))
-    table = Table(
-        "symbol", "first", "last", "bars", "missing", "last close", "return", "vol. p.a.", box=box.SIMPLE_HEAD
-    )
+    table = Table("symbol", "first", "last", "bars", "last close", "return", "vol. p.a.", box=box.SIMPLE_HEAD)
     for s in found.symbols:
         table.add_row(
-            escape(s.symbol), s.first, s.last, str(s.bars), str(s.missing), f"{s.last_close:,.2f}", f"{s.total_return:+.1%}",
+            escape(s.symbol), s.first, s.last, str(s.bars), f"{s.last_close:,.2f}", f"{s.total_return:+.1%}",
             f"{s.volatility:.1%}",
         )  # fmt: skip
     _print(

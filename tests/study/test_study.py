@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,38 @@ def test_the_same_bars_under_another_name_are_the_same_study_and_another_lambda_
         identity.digest(replace(study, env=replace(env, factors=factors)).effective()) for factors in (one, other)
     }
     assert len(digests) == 2
+
+
+def _times(k):
+    return lambda bars: bars["close"] * k
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (_times(2), _times(3)),
+        (partial(_times(2), x=1), partial(_times(2), x=2)),
+        (partial(lambda b: b + 1), partial(lambda b: b - 1)),
+        (lambda b, k=1: b * k, lambda b, k=2: b * k),
+        (type("P", (), {"act": lambda self: 1})(), type("P", (), {"act": lambda self: 2})()),
+    ],
+)
+def test_what_a_users_code_does_is_part_of_the_identity(one, other):
+    assert identity.digest(one) != identity.digest(other)
+    assert identity.digest(one) == identity.digest(one)
+
+
+def test_identity_does_not_depend_on_the_process():
+    code = (
+        "from fiduciary.records.identity import digest\n"
+        "def f(b): return b in {'alpha', 'beta', 'gamma'}\n"
+        "print(digest([f, {'x', 'y', 'z'}]))"
+    )
+    digests = set()
+    for seed in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        digests.add(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout)
+    assert len(digests) == 1
 
 
 def test_cells_of_other_code_are_not_mixed_in(study, tmp_path, monkeypatch):

@@ -21,9 +21,7 @@ class _Sample:
 
 
 SAMPLES = {
-    "us-stocks": _Sample(
-        "us-stocks.csv.gz", BARS, True, "AAPL, GOOG, IBM, MSFT, Quandl WIKI via bokeh_sampledata, adjusted"
-    ),
+    "us-stocks": _Sample("us-stocks.csv.gz", BARS, True, "Quandl WIKI via bokeh_sampledata, adjusted"),
     "sp500": _Sample("sp500.csv.gz", ("close",), False, "S&P 500 price index without dividends, via skfolio"),
 }
 

@@ -195,7 +195,7 @@ def suspended(history: History, _: Dates) -> Iterator[Fault]:
     if (volume := history.columns.get("volume")) is not None:
         yield from _first(
             history, volume == 0, "suspended day", lambda _: "volume 0",
-            "drop the bar, or let no order be filled on it", severity="warning",
+            "nothing to do where it is true: no order is filled on it", severity="warning",
         )  # fmt: skip
 
 

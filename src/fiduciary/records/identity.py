@@ -19,26 +19,24 @@ PACKAGES = ("fiduciary", "torch", "numpy", "polars", "TA-Lib", "pydantic")
 
 
 def effective(value: Any) -> Any:
-    """A configuration object as plain values: dataclasses by field, arrays by digest, functions by name."""
+    """A configuration object as plain values: dataclasses by field, arrays by digest, functions by what they do."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, dict):
         return {str(key): effective(part) for key, part in value.items()}
     if isinstance(value, list | tuple | range):
         return [effective(part) for part in value]
+    if isinstance(value, set | frozenset):
+        return sorted(repr(part) for part in value)
     if isinstance(value, np.ndarray):
         return {"shape": list(value.shape), "sha256": hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        shaping = [field.name for field in dataclasses.fields(value) if field.metadata.get("identity", True)]
-        fields = {name: effective(getattr(value, name)) for name in shaping}
-        return {"type": type(value).__name__, **fields}
     if isinstance(value, functools.partial):
-        return {"type": _name(value.func), "args": effective(value.args), **effective(value.keywords)}
+        return {"type": effective(value.func), "args": effective(value.args), **effective(value.keywords)}
     if isinstance(value, types.FunctionType):
-        return {"type": _name(value), "code": _code_digest(value.__code__)}
+        return _function(value)
     if callable(value) and hasattr(value, "__qualname__"):
         return _name(value)
-    return {"type": _name(type(value)), **effective(vars(value))}
+    return {"type": _class(type(value)), **effective(_fields(value))}
 
 
 def digest(value: Any) -> str:
@@ -101,10 +99,32 @@ def _entry(line: str) -> tuple[str, str]:
     return entry["question"], entry["trial"]
 
 
-def _code_digest(code: types.CodeType) -> str:
-    """Digest of what a function does, so that two lambdas are two functions."""
-    nested = [_code_digest(const) if isinstance(const, types.CodeType) else repr(const) for const in code.co_consts]
-    return hashlib.sha256(repr((code.co_code, code.co_names, nested)).encode()).hexdigest()
+def _fields(value: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(value):
+        return dict(vars(value))
+    shaping = [field.name for field in dataclasses.fields(value) if field.metadata.get("identity", True)]
+    return {name: getattr(value, name) for name in shaping}
+
+
+def _class(kind: type) -> Any:
+    """Name of a class and, for a user's own, what its methods do; ours are in `code`."""
+    if kind.__module__.partition(".")[0] == "fiduciary":
+        return kind.__name__
+    methods = {name: part for name, part in vars(kind).items() if isinstance(part, types.FunctionType)}
+    own = {name: _function(part) for name, part in methods.items() if name == "__call__" or not name.startswith("__")}
+    return {"name": _name(kind), **own}
+
+
+def _function(function: types.FunctionType) -> dict[str, Any]:
+    """Name, instructions, and the values that a function brings along."""
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    brought = [part for part in (*cells, function.__defaults__, function.__kwdefaults__) if part is not function]
+    return {"name": _name(function), "code": _instructions(function.__code__), "brings": effective(brought)}
+
+
+def _instructions(code: types.CodeType) -> str:
+    constants = [_instructions(x) if isinstance(x, types.CodeType) else effective(x) for x in code.co_consts]
+    return hashlib.sha256(repr((code.co_code, code.co_names, constants)).encode()).hexdigest()
 
 
 def _name(value: Any) -> str:
