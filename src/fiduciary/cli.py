@@ -14,18 +14,22 @@ from fiduciary.core.errors import ConfigError, FiduciaryError
 if TYPE_CHECKING:
     from fiduciary.applications.stock_investment import StockInvestment
 
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(("Examples:", "\n".join(f"  {line}" for line in lines)))
+
+
 app = App(
     name="fiduciary",
     version=__version__,
     help="Learn financial decisions by deep reinforcement learning, and prove whether they can be trusted.",
-    help_epilogue="""Examples:
-
-  fiduciary run studies/stock-investment.toml
-  fiduciary run studies/stock-investment.toml --seeds 5 --set agent.double=true
-  fiduciary show runs/stock-investment
-  fiduciary check studies/stock-investment.toml
-  fiduciary data describe us-stocks
-""",
+    help_epilogue=_examples(
+        "fiduciary run studies/stock-investment.toml",
+        "fiduciary run studies/stock-investment.toml --seeds 5 --set agent.double=true",
+        "fiduciary show runs/stock-investment",
+        "fiduciary check studies/stock-investment.toml",
+        "fiduciary data describe us-stocks",
+    ),
     help_format="plaintext",
 )
 PIPE_WIDTH = 140
@@ -39,7 +43,12 @@ Overrides = Annotated[
 ]
 
 
-@app.command(help_epilogue="")
+@app.command(
+    help_epilogue=_examples(
+        "fiduciary run studies/stock-investment.toml",
+        "fiduciary run studies/stock-investment.toml --seeds 5 --set agent.double=true",
+    )
+)
 def run(
     study: Path,
     /,
@@ -50,11 +59,6 @@ def run(
     out: Path | None = None,
 ) -> None:
     """Train, judge and report; a killed run continues when the same command is given again.
-
-    Examples:
-
-      fiduciary run studies/stock-investment.toml
-      fiduciary run studies/stock-investment.toml --seeds 5 --set agent.double=true
 
     Parameters
     ----------
@@ -84,13 +88,13 @@ def run(
     _print(f"record: {folder}/record.json\nreport: {page}")
 
 
-@app.command(help_epilogue="")
+@app.command(
+    help_epilogue=_examples(
+        "fiduciary show runs/stock-investment",
+    )
+)
 def show(folder: Path, /) -> None:
     """Print a finished run's verdict and tables, and write its report again.
-
-    Examples:
-
-      fiduciary show runs/stock-investment
 
     Parameters
     ----------
@@ -106,13 +110,13 @@ def show(folder: Path, /) -> None:
     _print(f"record: {folder}/record.json\nreport: {page}")
 
 
-@app.command(help_epilogue="")
+@app.command(
+    help_epilogue=_examples(
+        "fiduciary check studies/stock-investment.toml",
+    )
+)
 def check(study: Path, /, *, overrides: Overrides = None, seed: int = 0) -> None:
     """Hold a study's environment to the laws of the contract: money conserved, future-blind, deterministic, batched.
-
-    Examples:
-
-      fiduciary check studies/stock-investment.toml
 
     Parameters
     ----------
@@ -134,14 +138,14 @@ def check(study: Path, /, *, overrides: Overrides = None, seed: int = 0) -> None
     _print(table)
 
 
-@data_app.command(help_epilogue="")
+@data_app.command(
+    help_epilogue=_examples(
+        "fiduciary data describe us-stocks",
+        "fiduciary data describe prices.parquet --columns symbol=ticker",
+    )
+)
 def describe(source: str, /, *, columns: Annotated[list[str] | None, Parameter(negative=())] = None) -> None:
     """Validate a data source and say what is in it: range, gaps, returns, faults.
-
-    Examples:
-
-      fiduciary data describe us-stocks
-      fiduciary data describe prices.parquet --columns symbol=ticker
 
     Parameters
     ----------
