@@ -21,7 +21,8 @@ def measure() -> Figure:
         for _ in range(env.spec.horizon):
             before = env.wealth(state)
             state, step = env.step(state, torch.randint(0, 3, (256,), generator=stream))
-            worst = max(worst, float(((env.wealth(state) - before - step.ledger.total()).abs() / before).max()))
+            gap = (env.wealth(state) - before - step.ledger.total()).abs() / before
+            worst = max(worst, float(gap.nan_to_num(nan=float("inf")).max()))
             steps += 256
     return Figure(
         worst, "of wealth", 1e-9, "lower", steps, "worst gap; random costs, lots, holding days, 10 % limit, 3 fills"

@@ -64,6 +64,18 @@ def row(issue: int, measure: Callable[[], Figure], *, publish: bool = True) -> N
     print(f"{name}: {figure.value:g} {figure.unit} (n={figure.n}{target}); {figure.note}")
 
 
+def violated(check: Callable[[], object]) -> bool:
+    """Whether a contract check finds its law broken; it raises at the first violation, which is printed."""
+    from fiduciary.core.errors import ContractError
+
+    try:
+        check()
+    except ContractError as error:
+        print(f"  {error}")
+        return True
+    return False
+
+
 def _commit() -> str:
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,9 +1,12 @@
 """The command line as a user meets it: real processes, right and wrong input."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,7 +50,7 @@ def test_a_run_prints_its_verdict_and_where_the_record_is(finished):
     }
     record = json.loads((folder / "record.json").read_text())
     assert record["result"]["seeds"] == [0, 1]
-    assert record["occasion"]["arguments"][:2] == ["run", STUDY]
+    assert record["occasion"]["arguments"][:3] == ["fiduciary", "run", STUDY]
     assert record["result"]["effective"]["candidates"]["lstm-dqn"]["updates"] == 60
 
 
@@ -113,6 +116,32 @@ def test_wrong_input_gets_one_clear_message_and_exit_2(arguments, message):
 def test_an_unknown_command_fails_without_a_traceback():
     done = fiduciary("rnu")
     assert done.returncode != 0 and "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupt_says_so_at_once_and_the_same_command_continues(tmp_path, workers):
+    sets = [part for pair in (*TINY, "agent.updates=1500", "agent.keep_every=20") for part in ("--set", pair)]
+    arguments = ["run", STUDY, *sets, "--seeds", 2, "--workers", workers, "--out", tmp_path / "run"]
+    command = [sys.executable, "-m", "fiduciary", *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("run/cells/*/lstm-dqn/*/checkpoint.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    started = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command continues" in said and "Traceback" not in said
+    assert time.monotonic() - started < 10
+    assert list(tmp_path.glob("run/cells/*/lstm-dqn/*/checkpoint.pt"))
+
+
+@pytest.mark.parametrize("out", ["/proc/nowhere/run", "/dev/null/run"])
+def test_a_folder_that_cannot_be_written_is_one_message(out):
+    sets = [part for pair in TINY for part in ("--set", pair)]
+    done = fiduciary("run", STUDY, *sets, "--out", out)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert out.rpartition("/")[0] in done.stderr
 
 
 def test_start_up_loads_no_heavy_library():

@@ -31,6 +31,7 @@ app = App(
         "fiduciary data describe us-stocks",
     ),
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 PIPE_WIDTH = 140
 
@@ -79,13 +80,13 @@ def run(
         raise ConfigError("`--workers` must be at least 1", str(workers))
     stated = _read(study, overrides or ()).study()
     folder = out or Path("runs") / (study.stem + _suffix(overrides or ()))
-    finished = stated.run(folder, workers=workers or os.cpu_count() or 1, arguments=sys.argv[1:])
+    finished = stated.run(folder, workers=workers or os.cpu_count() or 1, arguments=["fiduciary", *sys.argv[1:]])
 
     from fiduciary import reports
 
     page = reports.write(finished)
     _print(reports.console(finished))
-    _print(f"record: {folder}/record.json\nreport: {page}")
+    _say(f"record: {folder}/record.json\nreport: {page}")
 
 
 @app.command(
@@ -107,7 +108,7 @@ def show(folder: Path, /) -> None:
     finished = Run(folder)
     page = reports.write(finished)
     _print(reports.console(finished))
-    _print(f"record: {folder}/record.json\nreport: {page}")
+    _say(f"record: {folder}/record.json\nreport: {page}")
 
 
 @app.command(
@@ -176,7 +177,7 @@ def describe(source: str, /, *, columns: Annotated[list[str] | None, Parameter(n
     )
     _print(table)
     for fault in found.faults:
-        _print(escape(str(fault)))
+        _say(str(fault))
 
 
 def _read(study: Path, overrides: Sequence[str]) -> "StockInvestment":
@@ -203,14 +204,22 @@ def _print(what: object) -> None:
     Console(highlight=False, width=width).print(what)
 
 
+def _say(text: str) -> None:
+    """Text as it is: no markup, and no line broken where a path could not be copied."""
+    from rich.console import Console
+
+    Console(highlight=False, markup=False, soft_wrap=True).print(text)
+
+
 def main() -> NoReturn:
     """Entry point: exit 0 when done, 2 with one message when input is wrong, 130 when interrupted."""
     from rich.console import Console
 
     try:
         app()
-    except FiduciaryError as error:
-        Console(stderr=True, highlight=False).print(f"{type(error).__name__}: {error}", markup=False, style="red")
+    except (FiduciaryError, OSError) as error:
+        message = f"{type(error).__name__}: {error}"
+        Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False, style="red")
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; the same command continues where it stopped")

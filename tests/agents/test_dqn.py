@@ -86,13 +86,18 @@ def test_a_policy_survives_its_file(fold, tmp_path):
     again = load(str(tmp_path / "p.safetensors"), fold.test.spec)
     one, other = (rollout(fold.test, p, rng=torch.Generator()) for p in (policy, again))
     assert np.array_equal(one.action, other.action)
-    with pytest.raises(ConfigError, match="must fit its problem's"):
-        load(str(tmp_path / "p.safetensors"), replace(fold.test.spec, features=("one",)))
+    for change in ({"features": tuple("abcdefghij")}, {"window": 7}, {"actions": ("a", "b", "c")}):
+        with pytest.raises(ConfigError, match=f"must fit its problem's {next(iter(change))}"):
+            load(str(tmp_path / "p.safetensors"), replace(fold.test.spec, **change))
+    (tmp_path / "q.safetensors").write_bytes(b"not a policy")
+    with pytest.raises(ConfigError, match=r"q.safetensors must hold a policy"):
+        load(str(tmp_path / "q.safetensors"), fold.test.spec)
 
 
-def test_a_loss_that_explodes_is_named(fold):
+@pytest.mark.parametrize("watch", [None, _Watch()])
+def test_a_loss_that_explodes_is_named_watched_or_not(fold, watch):
     with pytest.raises(NumericsError, match="must stay finite while learning"):
-        replace(SMALL, lr=1e30, updates=200).fit(fold.train, rng=torch.Generator().manual_seed(0), watch=_Watch())
+        replace(SMALL, lr=1e30, updates=200).fit(fold.train, rng=torch.Generator().manual_seed(0), watch=watch)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +111,11 @@ def test_a_loss_that_explodes_is_named(fold):
 def test_wrong_options_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         replace(SMALL, **change)
+
+
+def test_a_network_without_width_is_refused():
+    with pytest.raises(ConfigError, match="widths of an LSTM"):
+        LSTM(0, 8)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from fiduciary.core.checks import check_agent, check_env, check_policy
 from fiduciary.core.errors import ContractError
 from fiduciary.core.types import View
 from fiduciary.envs import StockTrading
+from fiduciary.markets.costs import CHINA_A
+from fiduciary.markets.venue import Venue
 
 
 @pytest.mark.parametrize("execution", ["next_open", "next_close", "close"])
@@ -17,10 +19,10 @@ def test_stock_trading_keeps_every_law(env, execution):
     laws = check_env(replace(env, execution=execution), batch=8, steps=100)
     assert [law.name for law in laws] == [
         "shapes, types and finite windows",
-        "equal seeds, equal runs",
         "money conserved",
+        "equal seeds, equal runs",
         "batch of B equals B of one",
-        "future-blind observations",
+        "future-blind observations and steps",
     ]
     assert all(law.trials > 0 for law in laws)
 
@@ -62,9 +64,45 @@ class _DeafPerturbation(StockTrading):
         return self
 
 
+@dataclass(frozen=True, eq=False)
+class _RewardsTheFuture(StockTrading):
+    def step(self, state, action):
+        after, step = super().step(state, action)
+        later = torch.minimum(state.t + 5, state.end)
+        return after, step._replace(reward=step.reward + self.world.close[later])
+
+
+@dataclass(frozen=True, eq=False)
+class _FillsOnlyWinners(StockTrading):
+    def step(self, state, action):
+        later = torch.minimum(state.t + 5, state.end)
+        wins = self.world.close[later] > self.world.close[state.t]
+        return super().step(state, torch.where(wins, action, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class _PeeksInItsSecondWorld(StockTrading):
+    def observe(self, state):
+        obs = super().observe(state)
+        second = state.t >= self.world.first[1]
+        ahead = torch.where(second, (state.t + 1).clamp(max=state.end), state.t)
+        return obs._replace(world=View(obs.world.bars, ahead, obs.world.length))
+
+
+@dataclass(frozen=True, eq=False)
+class _LosesNumbers(StockTrading):
+    def step(self, state, action):
+        after, step = super().step(state, action)
+        return after, step._replace(ledger=step.ledger._replace(carry=step.ledger.carry * torch.nan))
+
+
 @pytest.mark.parametrize(
     ("broken", "rule"),
     [
+        (_RewardsTheFuture, "a step must not move when everything after the next bar is redrawn"),
+        (_FillsOnlyWinners, "a step must not move when everything after the next bar is redrawn"),
+        (_PeeksInItsSecondWorld, "an observation must not move"),
+        (_LosesNumbers, "the ledger must explain wealth"),
         (_PeeksAhead, "must not move when everything later is redrawn"),
         (_PrintsMoney, "the ledger must explain wealth"),
         (_MixesAccounts, "a batch of B must equal B batches of one"),
@@ -74,7 +112,7 @@ class _DeafPerturbation(StockTrading):
 )
 def test_a_broken_law_is_found_and_named(walk, broken, rule):
     with pytest.raises(ContractError, match=rule):
-        check_env(broken(walk, window=5), batch=4, steps=40)
+        check_env(broken(walk, window=5, costs=CHINA_A, venue=Venue(lot=0)), batch=4, steps=40)
 
 
 @pytest.mark.parametrize("policy", [BuyAndHold(), Cash(), Random()])

@@ -5,6 +5,7 @@ import hashlib
 import re
 import subprocess
 import sys
+from datetime import date
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ import polars as pl
 import pytest
 
 from fiduciary.core.errors import ConfigError
-from fiduciary.data import BARS, describe, load, sample
+from fiduciary.data import BARS, Panel, describe, load, sample
 from fiduciary.data.sample import FOLDER
 
 
@@ -37,7 +38,10 @@ def test_axes(stocks):
     assert (str(stocks.dates[0]), str(stocks.dates[-1])) == ("2000-03-01", "2013-03-01")
     assert str(stocks.dates[np.argmax(stocks.mask[:, 1])]) == "2004-08-19"
     assert stocks.mask.sum(axis=0).tolist() == [3270, 2148, 3270, 3270]
-    assert [(fault.kind, fault.symbol) for fault in stocks.faults] == [("late start", "GOOG")]
+    assert [(fault.kind, fault.symbol) for fault in stocks.faults] == [
+        ("large jump", "AAPL"),  # the profit warning of 2000-09-29: halved within a day, and no split
+        ("late start", "GOOG"),
+    ]
 
 
 def test_last_prices_are_as_traded(stocks, raw):
@@ -111,7 +115,29 @@ def test_describe(stocks):
     assert apple.total_return == pytest.approx(close[-1] / close[0] - 1)
     steps = [np.log(b / a) for a, b in pairwise(close)]
     mean = sum(steps) / len(steps)
-    assert apple.volatility == pytest.approx((252 * sum((s - mean) ** 2 for s in steps) / (len(steps) - 1)) ** 0.5)
+    a_year = 3269 * 365.25 / (date(2013, 3, 1) - date(2000, 3, 1)).days
+    assert apple.volatility == pytest.approx((a_year * sum((s - mean) ** 2 for s in steps) / (len(steps) - 1)) ** 0.5)
+
+
+@pytest.mark.parametrize(("step", "told"), [(7, "10.8%"), (1, "28.7%")])
+def test_volatility_is_annualised_by_the_symbols_own_calendar(step, told):
+    """Alternating log returns of one size: sigma 1.5 % per bar, whatever a bar is."""
+    bars = 1001
+    dates = np.datetime64("2010-01-04") + step * np.arange(bars)
+    close = np.exp(np.cumsum(np.where(np.arange(bars) % 2, 0.015, -0.015)))
+    values, mask = np.full((bars, 2, 1), np.nan), np.ones((bars, 2), bool)
+    mask[1::2, 1] = False
+    values[:, 0, 0], values[::2, 1, 0] = close, close[: (bars + 1) // 2]
+    weekly, sparse = describe(Panel(dates, ("A", "B"), ("close",), values, mask)).symbols
+    assert f"{weekly.volatility:.1%}" == told
+    assert sparse.volatility == pytest.approx(weekly.volatility / 2**0.5, rel=1e-2)
+
+
+@pytest.mark.parametrize("bars", [1, 2])
+def test_volatility_of_too_few_bars_is_nan(bars):
+    dates = np.datetime64("2010-01-04") + np.arange(bars)
+    panel = Panel(dates, ("A",), ("close",), np.ones((bars, 1, 1)), np.ones((bars, 1), bool))
+    assert np.isnan(describe(panel).symbols[0].volatility)
 
 
 def test_import_is_cheap():

@@ -134,10 +134,88 @@ def test_split_like_jump(split, row, drift):
     assert fault.fact.endswith(f"nearly {name}")
 
 
-@pytest.mark.parametrize("ratio", [0.45, 0.53, 0.75, 0.9, 1.28, 1.4, 2.2])
-def test_other_moves_are_no_splits(ratio):
-    frame = pl.DataFrame({"date": [START, START + timedelta(1)], "symbol": ["A", "A"], "close": [10.0, 10 * ratio]})
-    assert check(frame) == []
+def closes(*values):
+    dates = [START + timedelta(days=k) for k in range(len(values))]
+    return pl.DataFrame({"date": dates, "symbol": ["A"] * len(values), "close": [float(v) for v in values]})
+
+
+@pytest.mark.parametrize("ratio", [0.71, 0.75, 1 / 1.3, 1 / 1.2, 0.9, 1.28, 1.3])
+def test_moves_within_the_limit_pass(ratio):
+    assert check(closes(10, 10 * ratio)) == []
+
+
+@pytest.mark.parametrize("ratio", [0.001, 0.45, 0.53, 0.69, 1.32, 1.4, 2.2, 1000])
+def test_other_moves_are_large_jumps_and_no_splits(ratio):
+    fault = only(closes(10, 10 * ratio))
+    assert (fault.kind, fault.severity, fault.date, fault.count) == ("large jump", "warning", day(1), 1)
+    assert fault.fact == f"close 10 -> {10 * ratio:g}, {ratio:g}-fold"
+    assert "check the source" in fault.remedy and "real move needs nothing" in fault.remedy
+
+
+def test_a_typing_error_jumps_twice():
+    fault = only(closes(10, 10.1, 1.41, 10.2, 10.3))
+    assert (fault.kind, fault.date, fault.count) == ("large jump", day(2), 2)
+
+
+def test_each_jump_is_reported_once():
+    faults = check(closes(10, 5, 2.3, 2.3, 4.6))
+    assert [(f.kind, f.date, f.count) for f in faults] == [("split-like jump", day(1), 2), ("large jump", day(2), 1)]
+    at_open = closes(10, 5.6).with_columns(open=pl.Series([10.0, 5.0]))
+    assert only(at_open).kind == "split-like jump"
+
+
+def every(days, symbol="A", seed=0):
+    """Sound bars on these days after START only."""
+    return sound(seed, max(days) + 1, symbol)[list(days)]
+
+
+def weeks(*ks):
+    return [7 * k for k in ks]
+
+
+def test_a_hole_in_a_single_symbol_is_found():
+    fault = only(every([*range(10), *range(30, 40), *range(100, 110)]))
+    assert (fault.kind, fault.severity, fault.symbol, fault.count) == ("hole", "warning", "A", 2)
+    assert fault.date == day(30), "dated by the bar that ends the first hole: sooner nobody could know"
+    assert f"61 days after {day(39)}" in fault.fact
+
+
+def test_a_hole_that_all_share_is_found_for_each():
+    days = [*range(10), *range(60, 70)]
+    faults = check(pl.concat([every(days), every(days, "B", 1)]))
+    assert [(f.kind, f.symbol, f.date) for f in faults] == [("hole", "A", day(60)), ("hole", "B", day(60))]
+
+
+def test_what_others_traded_is_a_gap_and_no_hole():
+    fault = only(pl.concat([every(range(70)), every([*range(10), *range(60, 70)], "B", 1)]))
+    assert (fault.kind, fault.symbol, fault.count) == ("gap", "B", 50)
+
+
+def test_a_shared_hole_with_ragged_edges_is_not_lost():
+    ragged = [every([*range(10), *range(60, 72)]), every([*range(12), *range(62, 72)], "B", 1)]
+    faults = check(pl.concat(ragged))
+    assert {(f.kind, f.symbol, f.count) for f in faults} == {
+        (kind, symbol, count) for symbol in "AB" for kind, count in (("gap", 2), ("hole", 1))
+    }
+    assert all(f"49 days after {day(11)}" in f.fact for f in faults if f.kind == "hole")
+
+
+@pytest.mark.parametrize("days", [
+    [*range(10), *range(23, 30)],  # 14 days from bar to bar: a long holiday
+    weeks(0, 1, 2, 3, 4, 9, 10),  # 35 days, five steps
+    weeks(0, 10),
+    [3],
+])  # fmt: skip
+def test_holidays_and_slow_calendars_have_no_hole(days):
+    assert check(every(days)) == []
+
+
+@pytest.mark.parametrize(("days", "length"), [
+    ([*range(10), *range(24, 30)], 15),
+    (weeks(0, 1, 2, 3, 4, 10, 11), 42),
+])  # fmt: skip
+def test_a_hole_begins_beyond_both_limits(days, length):
+    assert f"no symbol has a bar for {length} days" in only(every(days)).fact
 
 
 def test_fields_that_are_absent_are_not_judged():

@@ -1,5 +1,6 @@
 """Single-stock trading: laws, the slow twin, hand-computed accounts, and blindness of the split."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -127,13 +128,38 @@ def test_holding_days_are_kept_in_legal_and_in_step():
     assert legal == [False, False, True]
 
 
-def test_no_sale_on_the_day_of_purchase_holds_for_every_convention(walk):
+@pytest.mark.parametrize("hold_days", [0, 1, 3])
+def test_sales_are_filled_the_stated_number_of_bars_after_their_purchase(walk, hold_days):
     for execution in ("next_open", "next_close", "close"):
-        env = StockTrading(walk, CLOSE, venue=venue.CHINA_A, execution=execution, window=2)
+        env = StockTrading(walk, CLOSE, venue=venue.Venue(lot=0, hold_days=hold_days), execution=execution, window=2)
         _, steps = _live(env, [BUY, SELL] * 20)
-        buys = [k for k, step in enumerate(steps) if float(step.traded[0]) > 0]
-        sells = [k for k, step in enumerate(steps) if float(step.traded[0]) < 0]
-        assert buys and not set(buys) & set(sells)
+        fills = [(k, float(step.traded[0])) for k, step in enumerate(steps) if float(step.traded[0])]
+        waits = [sold - bought for (bought, x), (sold, y) in itertools.pairwise(fills) if x > 0 > y]
+        assert waits and min(waits) == max(1, hold_days)
+
+
+def test_an_order_that_was_illegal_when_given_is_not_filled_by_a_cheaper_open():
+    panel = _panel([10, 9.0, 9, 9], [10.0, 9, 9, 9])
+    env = StockTrading(panel, CLOSE, cash=950, window=1, venue=venue.Venue(lot=100), costs=costs.Costs())
+    state = env.init(1, torch.Generator())
+    assert not env.observe(state).legal[0, BUY]
+    assert float(env.step(state, torch.tensor([BUY]))[1].traded) == 0
+
+
+def test_a_symbol_without_bars_in_the_dates_is_named(walk):
+    mask, values = walk.mask.copy(), walk.values.copy()
+    mask[100:, 1], values[100:, 1] = False, np.nan
+    dates = walk.dates
+    cut = splits.dates(train=(str(dates[30]), str(dates[99])), test=(str(dates[100]), str(dates[-1])))
+    with pytest.raises(ConfigError, match=r"RW2 must have bars from .*leave the symbol out"):
+        _ = StockTrading(replace(walk, mask=mask, values=values), window=5).folds(cut)["RW2"].test.spec
+
+
+def test_a_training_range_of_a_few_bars_is_refused(env):
+    dates = env.panel.dates
+    cut = splits.dates(train=(str(dates[30]), str(dates[40])), test=(str(dates[100]), str(dates[-1])))
+    with pytest.raises(ConfigError, match="RW1 must have at least 30 bars to learn from, got 11"):
+        env.folds(cut)
 
 
 def test_idle_cash_earns_by_the_calendar_day():
@@ -222,9 +248,11 @@ def test_folds_split_capital_and_dates(env):
     ("change", "message"),
     [
         ({"window": 500}, "`window` and look-backs must leave"),
-        ({"dates": ("1990", "1991")}, "there must be bars between 1990 and 1991"),
+        ({"dates": ("1990", "1991")}, "RW1 must have bars from 1990 to 1991"),
         ({"execution": "yesterday"}, "`execution` must be one of next_open"),
         ({"cash": -1.0}, "`cash` must be positive"),
+        ({"cash_rate": -1.5}, "`cash_rate` must be a number above -1"),
+        ({"cash_rate": float("nan")}, "`cash_rate` must be a number above -1"),
         ({"window": 0}, "`window` must be positive"),
     ],
 )

@@ -34,11 +34,13 @@ def test_fees_are_symmetric_but_for_the_duty(money, commission, duty):
     ("make", "message"),
     [
         (lambda: costs.Costs(commission_bps=-1), "`commission_bps` must lie in"),
-        (lambda: costs.Costs(minimum_fee=-1), "`minimum_fee` must not be negative"),
+        (lambda: costs.Costs(minimum_fee=-1), "`minimum_fee` must be a number"),
+        (lambda: costs.Costs(minimum_fee=float("nan")), "`minimum_fee` must be a number"),
+        (lambda: venue.Venue(price_limit=10), "`price_limit` must lie between"),
         (lambda: venue.Venue(lot=-1), "`lot` must be 0"),
         (lambda: venue.Venue(lot=float("nan")), "`lot` must be 0"),
         (lambda: venue.Venue(hold_days=-1), "`hold_days` must not"),
-        (lambda: venue.Venue(price_limit=0.0), "`price_limit` must exceed"),
+        (lambda: venue.Venue(price_limit=0.0), "`price_limit` must lie between"),
         (lambda: dynamics.planted(bars=100, edge=0.001, rng=np.random.default_rng(0)), "the shortest run must earn"),
     ],
 )

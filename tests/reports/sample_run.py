@@ -157,7 +157,7 @@ def build(
         assumptions=["Orders are decided at the close of day t, filled at the open of day t+1.", "Prices are adjusted.",
                      *([note] if note else [])],
         alarms=list(alarms), data=[data],
-        effective={"seeds": list(seeds), "env": {"type": "StockTrading", "note": note}},
+        effective={"seeds": list(seeds), "env": {"type": "StockTrading", "note": note}}, cells=folder.cell_digests(),
     )  # fmt: skip
     occasion = Occasion(
         arguments=arguments, revision="c0ffee" * 6 + "abcd+", versions={"python": "3.11.2", "torch": "2.6.0"},

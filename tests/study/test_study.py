@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from fiduciary.core.errors import ConfigError, RecordError
 from fiduciary.evaluation import metrics, splits
 from fiduciary.evaluation.rollout import rollout
 from fiduciary.factors import Factor
+from fiduciary.markets.venue import Venue
 from fiduciary.records import Run, identity
 from fiduciary.records.folder import RunFolder
 from fiduciary.study import Study, Yardstick
@@ -198,6 +199,14 @@ def test_a_damaged_checkpoint_is_named(study, tmp_path):
     assert path.read_bytes() == b"x" * 100
 
 
+def test_a_cell_that_was_edited_after_the_record_is_found(study, tmp_path):
+    run = _run(study, tmp_path / "run")
+    victim = run.root / next(iter(run.result.cells))
+    victim.write_text(victim.read_text().replace('"train_return":', '"train_return":1'))
+    with pytest.raises(RecordError, match=r"cell\.json must be the cell that the record was computed from"):
+        _ = Run(run.root).cells
+
+
 def test_a_busy_folder_is_refused(study, tmp_path):
     with RunFolder(tmp_path / "run").writing(), pytest.raises(RecordError, match="one process at a time"):
         _run(study, tmp_path / "run")
@@ -212,28 +221,91 @@ def test_alarms_ring_for_policies_that_do_nothing_of_their_own(study, tmp_path):
     assert words["copy"].word == "no evidence" and "copy" in words["copy"].reason
 
 
-def test_an_alarm_rings_for_a_policy_that_memorised_its_past(study, tmp_path):
-    """An agent told the future of its training dates looks brilliant there, and the report must say so."""
+@dataclass(frozen=True)
+class _Recall:
+    """Knows which days of the training dates rise, and outside them does as told."""
 
-    class Memory:
-        def fit(self, env, *, rng, watch=None):
-            opens = env.world.fill
-            return Recall(opens, int(env.world.last[0]))
+    rises: torch.Tensor
+    last: int
+    later: bool
 
-    class Recall:
-        def __init__(self, opens, last):
-            self.rises, self.last = torch.cat((opens[2:] > opens[1:-1], torch.zeros(2, dtype=torch.bool))), last
+    def act(self, obs, carry, rng):
+        bar = obs.world.bar
+        up = torch.where(bar < self.last, self.rises[bar], torch.tensor(self.later))
+        return torch.where(up & obs.legal[:, 1], 1, torch.where(~up & obs.legal[:, 2], 2, 0)), carry
 
-        def act(self, obs, carry, rng):
-            bar = obs.world.bar
-            up = self.rises[bar] & (bar < self.last)
-            return torch.where(up & obs.legal[:, 1], 1, torch.where(~up & obs.legal[:, 2], 2, 0)), carry
 
-    run = _run(replace(study, candidates={"recall": Memory()}, seeds=(0,)), tmp_path / "run")
-    assert run.figure("train_return", "recall").mean > 1
-    held = run.figure("rate_of_return", "buy-and-hold").mean
-    rings = any(alarm.startswith("recall memorised its training dates") for alarm in run.result.alarms)
-    assert rings == (run.figure("rate_of_return", "recall").mean <= held)
+@dataclass(frozen=True)
+class _Memory:
+    later: bool
+
+    def fit(self, env, *, rng, watch=None):
+        opens = env.world.fill
+        rises = torch.cat((opens[2:] > opens[1:-1], torch.zeros(2, dtype=torch.bool)))
+        return _Recall(rises, int(env.world.last[0]), self.later)
+
+
+def test_an_alarm_rings_for_a_policy_that_memorised_its_past_and_only_then(study, tmp_path):
+    """Told the future of its training dates, an agent looks brilliant there; in the test one holds, the other does not."""
+    rising = replace(study.env.panel, values=study.env.panel.values * _trend(study.env.panel))
+    env = replace(study.env, panel=rising, venue=Venue(lot=0))
+    candidates = {"idle later": _Memory(later=False), "holds later": _Memory(later=True)}
+    run = _run(replace(study, env=env, candidates=candidates, seeds=(0,)), tmp_path / "run")
+    assert min(run.figure("train_return", name).mean for name in candidates) > 3
+    assert run.figure("rate_of_return", "idle later").mean < run.figure("rate_of_return", "buy-and-hold").mean
+    ringing = {alarm.split(" memorised")[0] for alarm in run.result.alarms if "memorised its training dates" in alarm}
+    assert "idle later" in ringing
+
+
+def _trend(panel):
+    """Prices that rise over the test dates, whatever the walk does."""
+    growth = np.where(np.arange(len(panel.dates)) > 100, np.arange(len(panel.dates)) - 100, 0) * 0.05
+    return np.exp(growth)[:, None, None] * np.ones((1, 1, 5))
+
+
+def test_a_yardstick_of_other_days_or_without_trades_rings_an_alarm(study, env, tmp_path):
+    late = replace(env, panel=env.panel.select(["RW2"]).between(None, str(env.panel.dates[140])))
+    still = env.panel.select(["RW2"])
+    values = still.values.copy()
+    values[:, :, 4] = 0
+    yardsticks = {
+        "short": Yardstick(late, BuyAndHold()),
+        "dead": Yardstick(replace(env, panel=replace(still, values=values)), BuyAndHold()),
+    }
+    alarms = _run(replace(study, yardsticks=yardsticks, candidates={"idle": Cash()}), tmp_path / "run").result.alarms
+    assert any(alarm.startswith("short was measured from") for alarm in alarms)
+    assert "dead never traded RW2: what it shows there is cash." in alarms
+
+
+def test_a_test_too_short_for_a_verdict_is_refused_before_any_training(study, tmp_path):
+    days = study.env.panel.dates
+    short = splits.dates(train=study.splits.train, test=(str(days[-20]), str(days[-1])))
+    with pytest.raises(ConfigError, match="a verdict needs at least 30 bars of test"):
+        _run(replace(study, splits=short), tmp_path / "run")
+    assert not (tmp_path / "trials.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "long" * 100])
+def test_any_symbol_is_a_folder_of_its_own_below_cells(env, study, tmp_path, name):
+    panel = replace(env.panel.select(["RW1"]), symbols=(name,))
+    run = _run(replace(study, env=replace(env, panel=panel), candidates={"idle": Cash()}), tmp_path / "run")
+    assert {cell.account for cell in run.cells} == {name}
+    assert {path.name for path in run.root.iterdir()} == {"cells", "lock", "manifest.json", "record.json"}
+
+
+def test_an_account_may_not_be_called_total(env, study, tmp_path):
+    panel = replace(env.panel.select(["RW1"]), symbols=("total",))
+    with pytest.raises(ConfigError, match="no account may be called 'total'"):
+        _run(replace(study, env=replace(env, panel=panel)), tmp_path / "run")
+
+
+def test_a_trial_cut_short_by_a_kill_does_not_swallow_the_next(tmp_path):
+    ledger = tmp_path / "trials.jsonl"
+    assert identity.count_trials(ledger, "Q?", ["a", "b"]) == 2
+    ledger.write_bytes(ledger.read_bytes()[:-20])
+    assert identity.count_trials(ledger, "Q?", ["c"]) == 2  # the one cut short is lost, the new one is not
+    ledger.write_text(ledger.read_text() + "[]\n3\n{}\n")
+    assert identity.count_trials(ledger, "Q?", ["d"]) == 3
 
 
 @pytest.mark.parametrize(
@@ -264,7 +336,7 @@ def unbroken(tmp_path_factory):
 
 @pytest.mark.parametrize(("workers", "delay"), [(1, 0.2), (1, 1.0), (2, 0.5)])
 def test_kill_9_and_resume_ends_with_the_same_record(unbroken, tmp_path, workers, delay):
-    """A process group is killed without warning somewhere in training; the next run continues to the same result."""
+    """The parent is killed without warning somewhere in training; the next run continues to the same result."""
     whole, broken, command = unbroken, tmp_path / "run", [sys.executable, str(KILLED)]
     process = subprocess.Popen([*command, str(broken), str(workers)])
     deadline = time.monotonic() + 60

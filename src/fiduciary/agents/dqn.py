@@ -68,6 +68,8 @@ class DQN:
         for name in ("gamma", "epsilon"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"`{name}` must lie in [0, 1]", repr(getattr(self, name)))
+        if self.accounts > self.replay:
+            raise ConfigError("`replay` must hold a step of every account", f"{self.replay} < {self.accounts}")
         if self.warm_up > self.replay:
             raise ConfigError("`warm_up` must fit into `replay`", f"{self.warm_up} > {self.replay}")
 
@@ -83,8 +85,10 @@ class DQN:
             run.load(kept)
         while run.done < self.updates:
             run.advance()
-            if watch and (run.done % 50 == 0 or run.done == self.updates):
-                watch.progress(run.done, self.updates, run.figures())
+            if run.done % 50 == 0 or run.done == self.updates:
+                figures = run.figures()  # names a loss that exploded, watched or not
+                if watch:
+                    watch.progress(run.done, self.updates, figures)
             if watch and run.done % self.keep_every == 0 and run.done < self.updates:
                 watch.keep(run.state())
         return QPolicy(run.online, env.spec, self.net, self.dueling)
@@ -225,31 +229,34 @@ class QPolicy:
         """Write weights and shape to one safetensors file."""
         from safetensors.torch import save_file
 
-        shape = {
-            "features": len(self.spec.features),
-            "account": len(self.spec.account),
-            "actions": len(self.spec.actions),
-        }
-        meta = {**shape, "first": self.widths.first, "second": self.widths.second, "duel": int(self.duel)}
+        meta = {"first": self.widths.first, "second": self.widths.second, "duel": int(self.duel), **_problem(self.spec)}
         save_file(self.net.state_dict(), path, metadata={name: str(value) for name, value in meta.items()})
+
+
+def _problem(spec: Spec) -> dict[str, str]:
+    """What a policy was trained to read and to do; the scaling of its features stays with the environment."""
+    names = {"features": spec.features, "account": spec.account, "actions": spec.actions}
+    return {**{key: " ".join(value) for key, value in names.items()}, "window": str(spec.window)}
 
 
 def load(path: str, spec: Spec) -> QPolicy:
     """Read a policy that `QPolicy.save` wrote, for a problem described by `spec`.
 
     Raises:
-        ConfigError: the policy was trained on a problem of another shape.
+        ConfigError: the file holds no policy, or one that was trained on another problem.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="pt") as file:
-        meta = {name: int(value) for name, value in file.metadata().items()}
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    shape = (meta["features"], meta["account"], meta["actions"])
-    wanted = (len(spec.features), len(spec.account), len(spec.actions))
-    if shape != wanted:
-        raise ConfigError("a policy must fit its problem's (features, account, actions)", f"{shape} for {wanted}")
-    widths = LSTM(meta["first"], meta["second"])
-    net = widths.build(*shape, duel=bool(meta["duel"]))
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{path} must hold a policy", str(error)) from None
+    for key, wanted in _problem(spec).items():
+        if meta.get(key) != wanted:
+            raise ConfigError(f"a policy must fit its problem's {key} ({wanted})", repr(meta.get(key)))
+    widths, duel = LSTM(int(meta["first"]), int(meta["second"])), meta["duel"] == "1"
+    net = widths.build(len(spec.features), len(spec.account), len(spec.actions), duel=duel)
     net.load_state_dict(weights)
-    return QPolicy(net, spec, widths, bool(meta["duel"]))
+    return QPolicy(net, spec, widths, duel)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fiduciary.agents.ops import dueling
+from fiduciary.core.errors import ConfigError
 
 
 class QNet(nn.Module):
@@ -50,6 +51,10 @@ class LSTM:
 
     first: int = 64
     second: int = 32
+
+    def __post_init__(self) -> None:
+        if min(self.first, self.second) < 1:
+            raise ConfigError("the widths of an LSTM must be at least 1", f"{self.first}, {self.second}")
 
     def build(self, features: int, account: int, actions: int, *, duel: bool = False) -> QNet:
         """A freshly initialised network; draws from torch's global generator."""

@@ -32,6 +32,8 @@ class Source:
         source: a shipped sample's name, or the path of a CSV or Parquet file in long form.
         symbols: which ones, in this order; none named = all.
         columns: our column name -> the file's, where they differ.
+        fields: which of open, high, low, close, volume to read; none named = all, and of an index open and close alone,
+            since index files often carry no volume, or zeros.
         currency: unit of the prices.
         label: name in the report.
     """
@@ -39,11 +41,12 @@ class Source:
     source: str
     symbols: tuple[str, ...] = ()
     columns: dict[str, str] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
     currency: str = "USD"
     label: str = ""
 
-    def panel(self, fields: tuple[str, ...] | None = None) -> Panel:
-        """Read and validate.
+    def panel(self, usual: tuple[str, ...] | None = None) -> Panel:
+        """Read and validate; `usual` are the fields where none are named.
 
         Raises:
             ConfigError: no source is given.
@@ -58,7 +61,7 @@ class Source:
             self.source,
             columns=self.columns or None,
             symbols=self.symbols or None,
-            fields=fields,
+            fields=self.fields or usual,
             currency=self.currency,
         )
 
@@ -154,7 +157,7 @@ class StockInvestment:
 
     def _index_env(self, index: Source) -> StockTrading:
         """Held in fractions, since nobody buys an index by the lot; filled at the close where it has no open."""
-        panel = index.panel()
+        panel = index.panel(("open", "close"))
         if len(panel.symbols) != 1:
             raise ConfigError(
                 "an index must be one symbol", ", ".join(panel.symbols), remedy="name it in `index.symbols`"

@@ -1,4 +1,4 @@
-"""The nouns that everyone speaks: what a policy sees, what a step returns, and the four protocols.
+"""The nouns that everyone speaks: what a policy sees, what a step returns, and the protocols between them.
 
 Time runs in bars. A decision is taken with what is known at the close of bar t; `Env.step` moves to bar t+1.
 Money is float64 and signed from the account's side; what networks read is float32. B is the batch: B accounts that live
@@ -70,7 +70,7 @@ class Ledger(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one step returns; build it with `transition`, `termination` or `truncation` semantics per element.
+    """What one step returns; `transition` builds it for problems that never terminate.
 
     Attributes:
         reward: [B] float64.

@@ -7,7 +7,7 @@ import numpy as np
 from fiduciary.data.faults import Fault
 from fiduciary.data.panel import Panel
 
-BARS_A_YEAR = 252
+DAYS_PER_YEAR = 365.25
 
 
 class SymbolSummary(NamedTuple):
@@ -20,7 +20,9 @@ class SymbolSummary(NamedTuple):
         missing: dates between first and last on which another symbol has a bar and it has none.
         min_close, max_close, last_close: money, as adjusted as the panel is.
         total_return: close of the last bar / close of the first - 1.
-        volatility: annualised: standard deviation of log returns between its own bars * sqrt(252); NaN below 3 bars.
+        volatility: annualised: standard deviation of log returns between its own bars * sqrt(bars a year), with
+            bars a year = (bars - 1) * 365.25 / days from first to last, so weekly data count as weekly; NaN below
+            3 bars.
     """
 
     symbol: str
@@ -77,9 +79,20 @@ def describe(panel: Panel) -> Description:
 def _summary(panel: Panel, close: np.ndarray, n: int) -> SymbolSummary:
     rows = np.flatnonzero(panel.mask[:, n])
     own = close[rows]
-    spread = np.diff(np.log(own)).std(ddof=1) if len(own) > 2 else np.nan
     return SymbolSummary(
         panel.symbols[n], str(panel.dates[rows[0]]), str(panel.dates[rows[-1]]), len(rows),
         int(rows[-1] - rows[0] + 1 - len(rows)), float(own.min()), float(own.max()), float(own[-1]),
-        float(own[-1] / own[0] - 1), float(spread * np.sqrt(BARS_A_YEAR)),
+        float(own[-1] / own[0] - 1), _volatility(own, panel.dates[rows]),
     )  # fmt: skip
+
+
+def _volatility(close: np.ndarray, dates: np.ndarray) -> float:
+    """std(log returns) * sqrt(bars a year) of one symbol's own bars [M]."""
+    if len(close) < 3:
+        return float("nan")
+    return float(np.diff(np.log(close)).std(ddof=1) * np.sqrt(_bars_per_year(dates)))
+
+
+def _bars_per_year(dates: np.ndarray) -> float:
+    """Bars that a year of this calendar holds; dates [M] datetime64[D] with M > 1."""
+    return float((len(dates) - 1) * DAYS_PER_YEAR / ((dates[-1] - dates[0]) / np.timedelta64(1, "D")))

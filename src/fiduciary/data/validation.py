@@ -24,10 +24,19 @@ Dates = NDArray[np.datetime64]
 Floats = NDArray[np.float64]
 
 ROUNDING = 1e-6
-"""Relative slack of the order low <= open, close <= high: index publishers round each price on its own."""
+"""Relative slack of the order low <= open, close <= high: index publishers round each price on its own. Of `JUMP` too."""
 
 JUMP = 0.3
-"""Relative move between two bars beyond which a split is suspected; A-shares may not move more than 20 % a day."""
+"""Relative move between two bars beyond which prices are doubted; A-shares may not move more than 20 % a day.
+
+Bonus issues such as 10 + 2 and 10 + 3 (1/1.2, 1/1.3) stay within it: nothing tells them from real moves.
+"""
+
+HOLE_DAYS = 14
+"""Days between two bars up to which no hole is suspected: China's New Year took 12 in 2005 and 2006, 13 in 2004."""
+
+HOLE_STEPS = 5
+"""The same in multiples of the symbol's median step, so that weekly and monthly bars are judged by their own calendar."""
 
 SPLITS = (
     *(Fraction(new, old) for new, old in ((3, 2), (8, 5), (9, 5), (5, 2))),
@@ -172,6 +181,24 @@ def gaps(history: History, calendar: Dates) -> Iterator[Fault]:
         )  # fmt: skip
 
 
+def holes(history: History, calendar: Dates) -> Iterator[Fault]:
+    """A long stretch between the symbol's first and last bar in which nobody has a bar; the rest is for `gaps`."""
+    own = np.unique(history.dates)
+    if len(own) < 2:
+        return
+    inside = calendar[(calendar >= own[0]) & (calendar <= own[-1])]
+    steps = np.diff(inside).astype(np.int64)
+    wide = np.flatnonzero(steps > max(HOLE_DAYS, HOLE_STEPS * np.median(np.diff(own).astype(np.int64))))
+    if len(wide):
+        longest = wide[np.argmax(steps[wide])]
+        # Dated by the bar that ends it: before that nobody could know of it, and `Panel.asof` tells nothing sooner.
+        yield Fault(
+            "hole", "warning", history.symbol, str(inside[wide[0] + 1]),
+            f"no symbol has a bar for {steps[longest]} days after {inside[longest]}, the longest hole",
+            "a market that was closed needs nothing; otherwise repair the source: nothing is filled", len(wide),
+        )  # fmt: skip
+
+
 def late_start(history: History, calendar: Dates) -> Iterator[Fault]:
     """The symbol's first bar is later than the panel's."""
     if (first := history.dates.min()) > calendar[0]:
@@ -201,25 +228,30 @@ def suspended(history: History, _: Dates) -> Iterator[Fault]:
 
 def split_like(history: History, _: Dates) -> Iterator[Fault]:
     """A move of more than `JUMP` from the last close to the next open or close that is nearly a common split ratio."""
-    if "close" not in history.columns:
-        return
-    before = history.columns["close"][:-1]
-    suspect, facts = np.zeros(len(history.dates), bool), {}
-    for name in ("close", "open"):  # the open last: it is the cleaner evidence, so its words stay
-        if name in history.columns:
-            after = history.columns[name][1:]
-            for row in np.flatnonzero(_near_split(before, after)):
-                suspect[row + 1] = True
-                facts[int(row) + 1] = _jump_words(name, before[row], after[row])
+    facts = _split_words(history)
     yield from _first(
-        history, suspect, "split-like jump", facts.__getitem__,
+        history, np.isin(np.arange(len(history.dates)), list(facts)), "split-like jump", facts.__getitem__,
         "prices look unadjusted: map `adj_close` or load adjusted prices; a real move needs nothing",
         severity="warning",
     )  # fmt: skip
 
 
+def large_jump(history: History, _: Dates) -> Iterator[Fault]:
+    """A move of more than `JUMP` from close to close on a bar that `split_like` does not report."""
+    if (close := history.columns.get("close")) is not None:
+        jumps = np.zeros(len(close), bool)
+        jumps[1:] = _jumps(_ratio(close[:-1], close[1:]))
+        jumps[list(_split_words(history))] = False
+        yield from _first(
+            history, jumps, "large jump",
+            lambda row: f"close {close[row - 1]:g} -> {close[row]:g}, {close[row] / close[row - 1]:.4g}-fold",
+            "check the source: unadjusted prices and typing errors look like this; a real move needs nothing",
+            severity="warning",
+        )  # fmt: skip
+
+
 ERRORS: tuple[Rule, ...] = (duplicates, disorder, missing_values, worthless, crossed, negative_volume)
-WARNINGS: tuple[Rule, ...] = (gaps, late_start, early_end, suspended, split_like)
+WARNINGS: tuple[Rule, ...] = (gaps, holes, late_start, early_end, suspended, split_like, large_jump)
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------
@@ -252,14 +284,32 @@ _RATIOS = [1 / split for split in SPLITS] + list(SPLITS)
 _LEVELS = np.array([float(ratio) for ratio in _RATIOS])
 
 
-def _near_split(before: Floats, after: Floats) -> Bools:
-    """[M-1] bool: a large move that is nearly a split. Broken prices are left to other rules."""
+def _ratio(before: Floats, after: Floats) -> Floats:
+    """[M-1] after / before; 1 where a price is broken, which is left to other rules."""
     sound = np.isfinite(before) & np.isfinite(after) & (before > 0) & (after > 0)
-    ratio = np.divide(after, before, out=np.ones_like(before), where=sound)
-    near = (np.abs(ratio[:, None] / _LEVELS - 1) <= SPLIT_SLACK).any(axis=1)
-    return np.asarray(sound & near & (np.abs(ratio - 1) > JUMP))
+    return np.asarray(np.divide(after, before, out=np.ones_like(before), where=sound))
 
 
-def _jump_words(name: str, before: float, after: float) -> str:
+def _jumps(ratio: Floats) -> Bools:
+    return np.asarray(np.abs(ratio - 1) > JUMP + ROUNDING)
+
+
+def _split_words(history: History) -> dict[int, str]:
+    """{row: fact} of the moves that are nearly a split, in the order of the file."""
+    found: dict[int, str] = {}
+    if "close" not in history.columns:
+        return found
+    before = history.columns["close"][:-1]
+    for name in ("close", "open"):  # the open last: it is the cleaner evidence, so its words stay
+        if name in history.columns:
+            after = history.columns[name][1:]
+            ratio = _ratio(before, after)
+            near = (np.abs(ratio[:, None] / _LEVELS - 1) <= SPLIT_SLACK).any(axis=1)
+            for row in np.flatnonzero(near & _jumps(ratio)):
+                found[int(row) + 1] = _near_words(name, before[row], after[row])
+    return found
+
+
+def _near_words(name: str, before: float, after: float) -> str:
     nearest = int(np.argmin(np.abs(after / before / _LEVELS - 1)))
     return f"close {before:g} -> {name} {after:g}, nearly {_RATIOS[nearest]}"

@@ -14,6 +14,7 @@ are reinvested; on days without a bar (suspension) nothing is decided, and an or
 that meet a bar locked at its limit are not filled.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
@@ -31,6 +32,7 @@ from fiduciary.markets import costs as market_costs
 from fiduciary.markets import venue as market_venue
 
 HOLD, BUY, SELL = 0, 1, 2
+FEWEST_BARS = 30
 Execution = Literal["next_open", "next_close", "close"]
 _WORDS = {
     "next_open": "decided at the close of day t, filled at the open of day t+1",
@@ -127,6 +129,10 @@ class StockTrading:
     def __post_init__(self) -> None:
         if self.execution not in get_args(Execution):
             raise ConfigError(f"`execution` must be one of {', '.join(get_args(Execution))}", repr(self.execution))
+        if not (math.isfinite(self.cash_rate) and self.cash_rate > -1):
+            raise ConfigError(
+                "`cash_rate` must be a number above -1", repr(self.cash_rate), remedy="0.01 means 1 % a year"
+            )
         for name, least in (("cash", 0.0), ("window", 0), ("episode", 0), ("train_episode", 0)):
             if (value := getattr(self, name)) is not None and not value > least:
                 raise ConfigError(f"`{name}` must be positive", repr(value))
@@ -170,8 +176,7 @@ class StockTrading:
         """Window of scaled factors up to t, the position as a fraction of wealth, and the legal actions."""
         close = self.world.close[state.t]
         holding = state.shares > 0
-        lot = self.venue.whole_lots(self.costs.affordable(state.cash, close))
-        legal = torch.stack((torch.ones_like(holding), ~holding & (lot > 0), holding & self._settled(state)), dim=-1)
+        legal = torch.stack((torch.ones_like(holding), self._can_buy(state), holding & self._settled(state)), dim=-1)
         position = state.shares * close / self.wealth(state)
         return Obs(View(self.world.features, state.t, self.window), position.unsqueeze(-1).float(), legal)
 
@@ -238,6 +243,8 @@ class StockTrading:
     def _fold(self, symbol: str, split: Split) -> Fold:
         alone = replace(self, panel=self.panel.select([symbol]), cash=self.cash / len(self.panel.symbols))
         raw = replace(alone, dates=split.train, scaler=None, utility=(0.0, 1.0))
+        if (bars := int(raw.world.last[0] - raw.world.first[0]) + 1) < FEWEST_BARS:
+            raise ConfigError(f"{symbol} must have at least {FEWEST_BARS} bars to learn from", str(bars))
         seen = slice(int(raw.world.first[0]), int(raw.world.last[0]) + 1)
         scaler = Scaler.fit(raw.world.features[seen].numpy())
         utility = _holding_utility(raw.world.close[seen], self.risk_aversion)
@@ -254,10 +261,15 @@ class StockTrading:
     def _orders(self, state: Account, action: Tensor, bar: Tensor) -> tuple[Tensor, Tensor]:
         """Units bought and sold on `bar`, [B] each: zero where the rules or the market do not let the order through."""
         price, previous_close, trading = self.world.fill[bar], self.world.close[bar - 1], self.world.trading[bar]
-        buys = trading & (action == BUY) & (state.shares == 0) & self.venue.buyable(price, previous_close)
+        buys = trading & (action == BUY) & self._can_buy(state) & self.venue.buyable(price, previous_close)
         sells = trading & (action == SELL) & self._settled(state) & self.venue.sellable(price, previous_close)
         lots = self.venue.whole_lots(self.costs.affordable(state.cash, price))
         return torch.where(buys, lots, 0.0), torch.where(sells, state.shares, 0.0)
+
+    def _can_buy(self, state: Account) -> Tensor:
+        """[B] bool: nothing is held and the cash pays for a lot at the close."""
+        lots = self.venue.whole_lots(self.costs.affordable(state.cash, self.world.close[state.t]))
+        return (state.shares == 0) & (lots > 0)
 
     def _settled(self, state: Account) -> Tensor:
         """[B] bool: a sale ordered now would be filled enough bars after the purchase."""
@@ -324,7 +336,14 @@ class StockTrading:
 
     def _standing(self, symbol: str, dates: np.ndarray, known: np.ndarray) -> tuple[int, int]:
         """First and last bar, counted within the symbol, on which an episode may stand."""
-        where = span(dates, *self.dates)
+        try:
+            where = span(dates, *self.dates)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{symbol} must have bars from {self.dates[0] or 'the start'} to {self.dates[1] or 'the end'}",
+                f"bars from {dates[0]} to {dates[-1]}" if len(dates) else "none at all",
+                remedy="leave the symbol out, move the dates or load more history",
+            ) from error
         ready = int(np.argmax(known)) + self.window - 1 if known.any() else len(dates)
         if self.execution == "close":
             ready = max(ready, 1)  # the price limit needs the previous close

@@ -16,10 +16,11 @@ class Twin:
     env: StockTrading
 
     def __post_init__(self) -> None:
-        world = self.env.world
-        self.t = int(world.first[0])
-        self.opens, self.closes = world.fill.tolist(), world.close.tolist()
-        self.days, self.trading = world.day.tolist(), world.trading.tolist()
+        panel, fill = self.env.panel, "open" if self.env.execution == "next_open" else "close"
+        own = [t for t in range(len(panel.dates)) if panel.mask[t, 0]]
+        self.fills, self.closes, self.volumes = ([panel[f][t, 0] for t in own] for f in (fill, "close", "volume"))
+        self.days = [int(panel.dates[t].astype("datetime64[D]").astype(int)) for t in own]
+        self.t = int(self.env.world.first[0])
         self.cash = self.env.cash / len(self.env.panel.symbols)
         self.shares = 0.0
         self.bought_on = self.t
@@ -44,30 +45,34 @@ class Twin:
         return self._reward((self.wealth - before) / before)
 
     def _trade(self, action: int, bar: int) -> None:
-        if not self.trading[bar]:
+        if self.volumes[bar] == 0:
             return
-        price, previous_close = self.opens[bar], self.closes[bar - 1]
+        price, previous_close = float(self.fills[bar]), float(self.closes[bar - 1])
         limit = math.inf if self.env.venue.price_limit is None else self.env.venue.price_limit - 0.002
-        if action == BUY and self.shares == 0 and price < previous_close * (1 + limit):
+        if action == BUY and self._units(float(self.closes[self.t])) > 0 and price < previous_close * (1 + limit):
             self._buy(price, bar)
         elif (
             action == SELL and bar - self.bought_on >= self.env.venue.hold_days and price > previous_close * (1 - limit)
         ):
             self._sell(price)
 
-    def _buy(self, price: float, bar: int) -> None:
+    def _units(self, price: float) -> float:
+        """Whole lots that the cash pays for; none while something is held."""
         costs = self.env.costs
         commission, slippage = costs.commission_bps * 1e-4, costs.slippage_bps * 1e-4
-        units = min(
-            self.cash / (price * (1.0 + commission + slippage)),
-            (self.cash - costs.minimum_fee) / (price * (1.0 + slippage)),
-        )
+        by_rate = self.cash / (price * (1.0 + commission + slippage))
+        units = max(0.0, min(by_rate, (self.cash - costs.minimum_fee) / (price * (1.0 + slippage))))
         if self.env.venue.lot:
             units = math.floor(units / self.env.venue.lot) * self.env.venue.lot
-        if units <= 0:
+        return 0.0 if self.shares else units
+
+    def _buy(self, price: float, bar: int) -> None:
+        units, costs = self._units(price), self.env.costs
+        if units == 0:
             return
         money = units * price
-        self.cash = self.cash - money - max(money * commission, costs.minimum_fee) - money * slippage
+        commission = max(money * (costs.commission_bps * 1e-4), costs.minimum_fee)
+        self.cash = self.cash - money - commission - money * (costs.slippage_bps * 1e-4)
         self.shares, self.bought_on = units, bar
 
     def _sell(self, price: float) -> None:

@@ -61,10 +61,10 @@ def judge(
     """Compare log returns [S, T] of a candidate's S seeds with those [T] of its benchmark, day by day.
 
     The rule, fixed before any run: "evidence for" when the whole interval of the mean difference lies above zero,
-    "evidence against" when it lies below, else "no evidence". Each draw resamples blocks of days (Politis and Romano
-    1994, so that dependence between days counts) and whole seeds (so that one lucky seed cannot carry the result); seeds
-    are spread by sqrt(S / (S - 1)) first, since resampling S of S understates their variance (Rao and Wu 1988). A learner
-    with a single seed proves nothing.
+    "evidence against" when it lies below, else "no evidence". Each draw is the mean over resampled blocks of days (Politis
+    and Romano 1994, so that dependence between days counts) plus the luck of training: the standard error over seeds times a
+    draw of Student's t with S - 1 degrees of freedom, which is wide where seeds are few. A learner with a single seed proves
+    nothing.
 
     Raises:
         ConfigError: fewer than `FEWEST_BARS` bars: blocks of them say nothing.
@@ -79,7 +79,7 @@ def judge(
     block = block_length(difference.mean(axis=0))
     tail = level / trials / 2
     draws = int(np.clip(20 / tail, FEWEST_DRAWS, MOST_DRAWS))
-    means = _resampled_means(_spread(difference), block, draws, rng) * per_year
+    means = (_day_means(difference.mean(axis=0), block, draws, rng) + _seed_luck(difference, draws, rng)) * per_year
     low, high = (float(x) for x in np.quantile(means, (tail, 1 - tail)))
     p_value = min(1.0, 2 * (1 + float(min((means <= 0).sum(), (means >= 0).sum()))) / (draws + 1))
     word, reason = _word(low, high, 1 - level / trials)
@@ -96,22 +96,19 @@ def _word(low: float, high: float, confidence: float) -> tuple[Word, str]:
     return "no evidence", f"the {confidence:.1%} interval of the difference holds zero"
 
 
-def _spread(difference: Floats) -> Floats:
+def _day_means(x: Floats, block: float, draws: int, rng: np.random.Generator) -> Floats:
+    """Means of `draws` resamplings of x [T] in blocks of days."""
+    parts = [min(250, draws - done) for done in range(0, draws, 250)]
+    return np.concatenate([x[stationary_indices(len(x), block, size, rng)].mean(axis=1) for size in parts])
+
+
+def _seed_luck(difference: Floats, draws: int, rng: np.random.Generator) -> Floats | float:
+    """Draws of how far the mean over S seeds lies from that over all seeds; resampling two or three could not tell."""
     seeds = len(difference)
-    mean: Floats = difference.mean(axis=0)
-    return mean + math.sqrt(seeds / max(1, seeds - 1)) * (difference - mean)
-
-
-def _resampled_means(difference: Floats, block: float, draws: int, rng: np.random.Generator) -> Floats:
-    seeds, days = difference.shape
-    parts = []
-    for size in [min(250, draws - done) for done in range(0, draws, 250)]:
-        places = stationary_indices(days, block, size, rng)
-        chosen = rng.integers(seeds, size=(size, seeds))
-        weights = np.stack([(chosen == s).mean(axis=1) for s in range(seeds)], axis=1)
-        by_seed = np.stack([row[places].mean(axis=1) for row in difference], axis=1)
-        parts.append((weights * by_seed).sum(axis=1))
-    return np.concatenate(parts)
+    if seeds == 1:
+        return 0.0
+    standard_error = difference.mean(axis=1).std(ddof=1) / math.sqrt(seeds)
+    return np.asarray(standard_error * rng.standard_t(seeds - 1, size=draws))
 
 
 def stationary_indices(n: int, block: float, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ import numpy as np
 
 from fiduciary.core.errors import ConfigError
 from fiduciary.core.types import Split
+from fiduciary.data.panel import moment
 
 
 def dates(*, train: tuple[str, str], test: tuple[str, str]) -> Split:
@@ -28,7 +29,6 @@ def _days(name: str, bounds: tuple[str, str]) -> tuple[np.datetime64, np.datetim
     if len(bounds) != 2:
         raise ConfigError(f"`{name}` must be two dates, first and last", repr(bounds))
     try:
-        first, last = (np.datetime64(str(bound)) for bound in bounds)
-    except ValueError:
-        raise ConfigError(f"`{name}` must hold dates as YYYY, YYYY-MM or YYYY-MM-DD", repr(bounds)) from None
-    return first.astype("datetime64[D]"), (last + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
+        return moment(bounds[0])[0], moment(bounds[1])[1] - np.timedelta64(1, "D")
+    except ConfigError as error:
+        raise ConfigError(f"`{name}` must hold dates as YYYY, YYYY-MM or YYYY-MM-DD", error.fact) from None

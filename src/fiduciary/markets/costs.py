@@ -1,5 +1,6 @@
 """What a market charges for a trade. Rates are in basis points of the money traded (1 bp = 0.01 %)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -31,8 +32,8 @@ class Costs:
         for name in ("commission_bps", "stamp_duty_bps", "slippage_bps"):
             if not 0 <= getattr(self, name) < 10_000:
                 raise ConfigError(f"`{name}` must lie in [0, 10000) basis points", str(getattr(self, name)))
-        if self.minimum_fee < 0:
-            raise ConfigError("`minimum_fee` must not be negative", str(self.minimum_fee))
+        if not 0 <= self.minimum_fee < math.inf:
+            raise ConfigError("`minimum_fee` must be a number, not negative", str(self.minimum_fee))
 
     def fees(self, traded: Tensor) -> Tensor:
         """Commission and duty on signed money `traded` [B] (positive bought): [B], never negative."""

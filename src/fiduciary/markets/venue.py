@@ -18,7 +18,7 @@ class Venue:
 
     Attributes:
         lot: units in which purchases are made; 0 allows fractions. Sales empty the holding, odd lots included.
-        hold_days: bars that must lie between a purchase and its sale; 1 forbids a sale on the day of purchase.
+        hold_days: a sale may be filled this many bars after its purchase or later; 1 forbids it on the same day.
         price_limit: largest move from the previous close at which orders are still filled; None = no limit.
 
     Raises:
@@ -34,9 +34,9 @@ class Venue:
             raise ConfigError("`lot` must be 0 (fractions) or a positive number of units", str(self.lot))
         if self.hold_days < 0:
             raise ConfigError("`hold_days` must not be negative", str(self.hold_days))
-        if self.price_limit is not None and not self.price_limit > _LIMIT_SLACK:
+        if self.price_limit is not None and not _LIMIT_SLACK < self.price_limit < 1:
             raise ConfigError(
-                f"`price_limit` must exceed {_LIMIT_SLACK}", str(self.price_limit), remedy="0.1 means 10 %"
+                f"`price_limit` must lie between {_LIMIT_SLACK} and 1", str(self.price_limit), remedy="0.1 means 10 %"
             )
 
     def whole_lots(self, units: Tensor) -> Tensor:

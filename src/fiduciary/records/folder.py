@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 from fiduciary.core.errors import RecordError
 from fiduciary.records.schema import Cell, Record, Strict
 
+LONGEST_NAME = 100
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -108,16 +109,33 @@ class RunFolder:
     def cell_folder(self, account: str, policy: str, seed: int | None) -> Path:
         """Where one cell lives; names are quoted so that any symbol is a folder name."""
         leaf = "rule" if seed is None else f"seed-{seed}"
-        return self.root / "cells" / quote(account, safe=" ") / quote(policy, safe=" ") / leaf
+        return self.root / "cells" / _folder_name(account) / _folder_name(policy) / leaf
 
     def cell(self, account: str, policy: str, seed: int | None) -> Cell | None:
         """A finished cell, or None."""
         path = self.cell_folder(account, policy, seed) / "cell.json"
         return read_json(path, Cell) if path.exists() else None
 
-    def cells(self) -> list[Cell]:
-        """All finished cells, in the order of their paths."""
-        return [read_json(path, Cell) for path in sorted(self.root.glob("cells/*/*/*/cell.json"))]
+    def cell_digests(self) -> dict[str, str]:
+        """SHA-256 of every finished cell, by its path below the folder."""
+        paths = sorted(self.root.glob("cells/*/*/*/cell.json"))
+        return {str(path.relative_to(self.root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+    def cells(self, digests: dict[str, str]) -> list[Cell]:
+        """The cells of a record, in the order of their paths.
+
+        Raises:
+            RecordError: a cell is not the one that the record's figures were computed from.
+        """
+        found = self.cell_digests()
+        for path, digest in digests.items():
+            if path in found and found[path] != digest:
+                raise RecordError(
+                    f"{self.root / path} must be the cell that the record was computed from", "another one",
+                    cause="it was edited or damaged since",
+                    remedy="restore it, or delete it and record.json and run the study again",
+                )  # fmt: skip
+        return [read_json(self.root / path, Cell) for path in digests if path in found]
 
     def write_cell(self, cell: Cell) -> None:
         """Publish a cell and drop its checkpoint."""
@@ -126,15 +144,26 @@ class RunFolder:
         (folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
+def _folder_name(name: str) -> str:
+    """Any name as one harmless path component, different names as different ones."""
+    quoted = quote(name, safe=" ")
+    if len(quoted) > LONGEST_NAME:
+        return f"{quoted[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return quoted.replace(".", "%2E") if not quoted.strip(".") else quoted
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a kill, sees the old content or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_json(path: Path, model: type[M]) -> M:

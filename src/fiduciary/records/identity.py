@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-SHAPING = ("core", "data", "factors", "markets", "envs", "agents", "evaluation", "study")
+SHAPING = ("core", "data", "factors", "markets", "envs", "agents", "evaluation", "records", "study")
 PACKAGES = ("fiduciary", "torch", "numpy", "polars", "TA-Lib", "pydantic")
 
 
@@ -22,6 +22,8 @@ def effective(value: Any) -> Any:
     """A configuration object as plain values: dataclasses by field, arrays by digest, functions by what they do."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, dict):
         return {str(key): effective(part) for key, part in value.items()}
     if isinstance(value, list | tuple | range):
@@ -54,13 +56,15 @@ def code() -> str:
 
 
 def revision() -> str:
-    """Git commit of the code, with "+" when files differ from it; the package version outside a checkout."""
+    """Git commit of the code, with "+" when files differ from it; version and code digest outside a checkout."""
     here = Path(__file__).parent
     try:
+        # Installed below somebody's project, this file is in no history, and that project's commit says nothing about it.
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
         head = _git(here, "rev-parse", "HEAD")
         return head + ("+" if _git(here, "status", "--porcelain", "--", str(here.parent)) else "")
     except (OSError, subprocess.SubprocessError):
-        return f"version {_version('fiduciary')}"
+        return f"version {_version('fiduciary')}, code {code()[:12]}"
 
 
 def versions() -> dict[str, str]:
@@ -86,6 +90,8 @@ def count_trials(ledger: Path, question: str, trials: list[str]) -> int:
         file.seek(0)
         known = {trial for asked, trial in map(_entry, file) if asked == question}
         new = [trial for trial in dict.fromkeys(trials) if trial not in known]
+        if file.tell() and not _ends_in_newline(ledger):
+            file.write("\n")  # a kill cut the last entry short; the next must not be glued to it
         file.writelines(json.dumps({"question": question, "trial": trial}) + "\n" for trial in new)
         return len(known) + len(new)
 
@@ -94,9 +100,13 @@ def _entry(line: str) -> tuple[str, str]:
     """Question and trial of one line; a line cut short by a kill counts for nothing."""
     try:
         entry = json.loads(line)
-    except ValueError:
+        return str(entry["question"]), str(entry["trial"])
+    except (ValueError, TypeError, KeyError):
         return "", ""
-    return entry["question"], entry["trial"]
+
+
+def _ends_in_newline(path: Path) -> bool:
+    return path.read_bytes()[-1:] == b"\n"
 
 
 def _fields(value: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class Run:
     @cached_property
     def cells(self) -> list[Cell]:
         """Every account's path, by policy and seed."""
-        return RunFolder(self.root).cells()
+        return RunFolder(self.root).cells(self.result.cells)
 
     @property
     def verdict(self) -> Judgement:

@@ -105,7 +105,11 @@ class Data(Strict):
 
 
 class Result(Strict):
-    """The deterministic part of a record; `train` and `test` are the first and last days that were really used."""
+    """The deterministic part of a record.
+
+    `train` and `test` are the first and last days that were really used; `cells` holds the SHA-256 of every cell that the
+    figures were computed from, by its path below the run folder.
+    """
 
     question: str
     benchmark: str
@@ -122,6 +126,7 @@ class Result(Strict):
     alarms: list[str]
     data: list[Data]
     effective: dict[str, Any]
+    cells: dict[str, str]
 
 
 class Occasion(Strict):

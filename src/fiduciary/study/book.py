@@ -25,6 +25,7 @@ class Book:
 
     def __init__(self, cells: Sequence[schema.Cell], accounts: Sequence[str], roles: Mapping[str, Role]) -> None:
         self.cells, self.accounts, self.roles = list(cells), list(accounts), dict(roles)
+        self._cells = {(cell.account, cell.policy, cell.seed): cell for cell in cells}
         self._totals = {
             (policy, seed): total([cell.test for cell in self._of(policy, seed)])
             for policy, seed in dict.fromkeys((cell.policy, cell.seed) for cell in cells)
@@ -61,7 +62,7 @@ class Book:
 
     def alarms(self, benchmark: str) -> list[str]:
         """Signs of a policy that learned nothing that lasts: it never trades, copies the benchmark, or memorised the past."""
-        found = []
+        found = [*self._silent(), *self._other_days()]
         for policy in (name for name, role in self.roles.items() if role == "candidate"):
             found += self._memorised(policy, benchmark)
             learned = [cell for cell in self.cells if cell.policy == policy]
@@ -71,6 +72,24 @@ class Book:
                 if cells:
                     where = ", ".join(_place(cell) for cell in cells)
                     found.append(f"{policy} {what} in {len(cells)} of {len(learned)} tests ({where}).")
+        return found
+
+    def _silent(self) -> list[str]:
+        """Benchmarks and yardsticks that never traded: what they show is cash."""
+        judges = [cell for cell in self.cells if self.roles[cell.policy] in ("benchmark", "yardstick")]
+        silent = [cell for cell in judges if not any(cell.test.traded)]
+        return [f"{cell.policy} never traded {cell.account}: what it shows there is cash." for cell in silent]
+
+    def _other_days(self) -> list[str]:
+        """Yardsticks that were measured over other days than the study."""
+        mine, found = self.test_dates(), []
+        for policy in (name for name, role in self.roles.items() if role == "yardstick"):
+            days = self.total(policy, None).days
+            theirs = _iso(days[0]), _iso(days[-1])
+            if theirs != mine:
+                found.append(
+                    f"{policy} was measured from {theirs[0]} to {theirs[1]}, the study from {mine[0]} to {mine[1]}."
+                )
         return found
 
     def _memorised(self, policy: str, benchmark: str) -> list[str]:
@@ -110,10 +129,10 @@ class Book:
         return figures
 
     def _of(self, policy: str, seed: int | None) -> list[schema.Cell]:
-        return [cell for cell in self.cells if (cell.policy, cell.seed) == (policy, seed)]
+        return [cell for (_, name, which), cell in self._cells.items() if (name, which) == (policy, seed)]
 
     def _cell(self, account: str, policy: str, seed: int | None = None) -> schema.Cell:
-        return next(c for c in self.cells if (c.account, c.policy, c.seed) == (account, policy, seed))
+        return self._cells[account, policy, seed]
 
 
 def _cash_returns(cash: schema.Path, days: np.ndarray) -> np.ndarray:

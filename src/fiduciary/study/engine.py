@@ -2,13 +2,16 @@
 
 import multiprocessing as mp
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from queue import Empty
 from typing import Any
 
+from fiduciary.core.errors import RecordError
 from fiduciary.study.cells import Key, Task, compute
 
 _inbox: Any = None
@@ -41,7 +44,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _in_processes(tasks: Sequence[Task], workers: int, bar: "_Bar") -> None:
-    context = mp.get_context("spawn")
+    context, others = mp.get_context("spawn"), set(mp.active_children())
     inbox = context.Queue()
     with ProcessPoolExecutor(workers, context, _start_worker, (inbox,)) as pool:
         pending: set[Future[None]] = {pool.submit(_work, task) for task in tasks}
@@ -51,8 +54,15 @@ def _in_processes(tasks: Sequence[Task], workers: int, bar: "_Bar") -> None:
                 _drain(inbox, bar)
                 for future in done:
                     future.result()
+        except BrokenProcessPool:
+            raise RecordError(
+                "a worker process must live until its cell is done", "one that ended without a word",
+                cause="it was killed, or memory ran out", remedy="run again with fewer workers: finished cells are kept",
+            ) from None  # fmt: skip
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Checkpoints make it safe to end workers where they stand; waiting for their cells could take minutes.
+            for worker in set(mp.active_children()) - others:
+                worker.terminate()
             raise
         _drain(inbox, bar)
 
@@ -68,6 +78,8 @@ def _drain(inbox: Any, bar: "_Bar") -> None:
 def _start_worker(inbox: Any) -> None:
     global _inbox
     _inbox = inbox
+    # An interrupt reaches the whole process group; the parent alone decides what becomes of the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 

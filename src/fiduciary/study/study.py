@@ -22,7 +22,7 @@ from fiduciary.evaluation import inference, metrics
 from fiduciary.records import Run, identity, schema
 from fiduciary.records.folder import Manifest, RunFolder
 from fiduciary.study import engine
-from fiduciary.study.book import CASH, Book, Role
+from fiduciary.study.book import CASH, TOTAL, Book, Role
 from fiduciary.study.cells import Key, Task, compute
 
 
@@ -106,7 +106,7 @@ class Study:
 
     def effective(self) -> dict[str, Any]:
         """Everything that shapes the result, as plain values."""
-        parts = ("question", "env", "benchmark", "candidates", "splits", "seeds", "baselines", "yardsticks")
+        parts = ("question", "env", "benchmark", "candidates", "splits", "seeds", "baselines", "yardsticks", "notes")
         return {name: identity.effective(getattr(self, name)) for name in parts}
 
     def run(self, folder: str | Path, *, workers: int = 1, progress: bool = True, arguments: Sequence[str] = ()) -> Run:
@@ -158,8 +158,16 @@ class Study:
     def _tasks(self, root: Path) -> list[Task]:
         """The grid: rules once, learners with every seed, yardsticks on their own worlds."""
         rules = {self.benchmark_name: self.benchmark, **self.baselines, CASH: Cash()}
-        tasks = []
-        for account, fold in self.env.folds(self.splits).items():
+        tasks, folds = [], self.env.folds(self.splits)
+        if TOTAL in folds:
+            raise ConfigError(
+                f"no account may be called {TOTAL!r}", "one", remedy="rename the symbol: reports use the word"
+            )
+        if (longest := max(fold.test.spec.horizon for fold in folds.values())) < inference.FEWEST_BARS:
+            raise ConfigError(
+                f"a verdict needs at least {inference.FEWEST_BARS} bars of test", str(longest), remedy="test longer"
+            )
+        for account, fold in folds.items():
             for name, who in {**self.candidates, **rules}.items():
                 seeds = self.seeds if isinstance(who, Agent) else (None,)
                 tasks += [Task(root, Key(account, name, seed), fold, who) for seed in seeds]
@@ -187,7 +195,7 @@ class Study:
             accounts=own, seeds=list(self.seeds), train=book.train_dates(), test=book.test_dates(), currency=spec.currency,
             capital=book.total(CASH, None).wealth[0], bars_per_year=book.bars_per_year,
             assumptions=[*spec.assumptions, *self.notes], alarms=[*spec.alarms, *book.alarms(self.benchmark_name)],
-            data=list(self._data()), effective=self.effective(),
+            data=list(self._data()), effective=self.effective(), cells=store.cell_digests(),
         )  # fmt: skip
 
     def _data(self) -> Iterator[schema.Data]:
