@@ -187,9 +187,10 @@ def meanings(result: Result) -> list[tuple[str, str]]:
          "on the same data, so it shows the luck of training only, not that of the market. Rules need no seed and have "
          "none; nor has a single seed. With few seeds it is wide; it is cut where the figure itself "
          "ends, such as at zero trades."),
-        ("Interval of the verdict", "Resamples blocks of days (stationary bootstrap) and adds the luck of seeds (Student's t), so "
-         f"it holds the luck of the period and of training. The error level of {percent(first.level, digits=0)} is shared "
-         "among all trials of the question: the more was tried, the wider the interval."),
+        ("Interval of the verdict", "Resamples blocks of days (stationary bootstrap) and adds the luck of seeds "
+         "(Student's t), so it holds the luck of the period and of training. The error level of "
+         f"{percent(first.level, digits=0)} is shared among all trials of the question: the more was tried, the wider the "
+         "interval."),
         ("Trials", "Different configurations tried for this question so far, in all runs kept side by side."),
         ("p-value", "How often a difference at least this far from zero would come from chance alone, in either "
          "direction, for one trial."),
