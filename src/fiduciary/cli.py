@@ -13,6 +13,7 @@ from fiduciary.core.errors import ConfigError, FiduciaryError
 
 if TYPE_CHECKING:
     from fiduciary.applications.stock_investment import StockInvestment
+    from fiduciary.records import Run
 
 
 def _examples(*lines: str) -> str:
@@ -80,13 +81,7 @@ def run(
         raise ConfigError("`--workers` must be at least 1", str(workers))
     stated = _read(study, overrides or ()).study()
     folder = out or Path("runs") / (study.stem + _suffix(overrides or ()))
-    finished = stated.run(folder, workers=workers or os.cpu_count() or 1, arguments=["fiduciary", *sys.argv[1:]])
-
-    from fiduciary import reports
-
-    page = reports.write(finished)
-    _print(reports.console(finished))
-    _say(f"record: {folder}/record.json\nreport: {page}")
+    _report(stated.run(folder, workers=workers or os.cpu_count() or 1, arguments=["fiduciary", *sys.argv[1:]]))
 
 
 @app.command(
@@ -102,13 +97,9 @@ def show(folder: Path, /) -> None:
     folder:
         A run's folder.
     """
-    from fiduciary import reports
     from fiduciary.records import Run
 
-    finished = Run(folder)
-    page = reports.write(finished)
-    _print(reports.console(finished))
-    _say(f"record: {folder}/record.json\nreport: {page}")
+    _report(Run(folder))
 
 
 @app.command(
@@ -178,6 +169,14 @@ def describe(source: str, /, *, columns: Annotated[list[str] | None, Parameter(n
     _print(table)
     for fault in found.faults:
         _say(str(fault))
+
+
+def _report(finished: "Run") -> None:
+    from fiduciary import reports
+
+    page = reports.write(finished)
+    _print(reports.console(finished))
+    _say(f"record: {finished.root}/record.json\nreport: {page}")
 
 
 def _read(study: Path, overrides: Sequence[str]) -> "StockInvestment":
