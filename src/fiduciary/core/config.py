@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fiduciary.core.errors import ConfigError, FiduciaryError
+from fiduciary.core.errors import ConfigError, FiduciaryError, nearest
 
 C = TypeVar("C")
 
@@ -55,12 +55,10 @@ def _refuse_unknown(table: dict[str, Any], into: Any, file: str, place: str) -> 
     for key, value in table.items():
         name = f"{place}{key}"
         if key not in fields:
-            import difflib
-
-            near = difflib.get_close_matches(key, fields, n=1)
+            near = nearest(key, fields)
             raise ConfigError(
                 f"{file} may hold only known keys", f"`{name}`",
-                remedy=f"did you mean `{place}{near[0]}`?" if near else f"known here: {', '.join(sorted(fields))}",
+                remedy=f"did you mean `{place}{near}`?" if near else f"known here: {', '.join(sorted(fields))}",
             )  # fmt: skip
         below = _dataclass_in(hints[key])
         if isinstance(value, dict) and below is not None:

@@ -8,6 +8,8 @@ FiduciaryError
 └── NumericsError    a tensor became infinite or NaN while learning
 """
 
+from collections.abc import Iterable
+
 
 class FiduciaryError(Exception):
     """Base of all errors that Fiduciary raises on purpose.
@@ -51,3 +53,12 @@ class RecordError(FiduciaryError):
 
 class NumericsError(FiduciaryError):
     """A tensor became infinite or NaN while learning."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The one of `names` that `name` was probably meant to be, whatever its case, or ""."""
+    import difflib
+
+    folded = {other.lower(): other for other in names}
+    found = difflib.get_close_matches(name.lower(), list(folded), n=1)
+    return folded[found[0]] if found else ""

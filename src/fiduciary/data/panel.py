@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fiduciary.core.errors import ConfigError, DataError
+from fiduciary.core.errors import ConfigError, DataError, nearest
 from fiduciary.data.faults import Fault
 
 PRICES = ("open", "high", "low", "close")
@@ -146,9 +146,7 @@ def position(name: str, names: Sequence[str], noun: str) -> int:
     """
     if name in names:
         return list(names).index(name)
-    import difflib
-
-    near = difflib.get_close_matches(name, list(names), n=1)
+    near = nearest(name, names)
     raise ConfigError(
-        f"a {noun} must be one of {', '.join(names)}", repr(name), remedy=f"did you mean {near[0]!r}?" if near else ""
+        f"a {noun} must be one of {', '.join(names)}", repr(name), remedy=f"did you mean {near!r}?" if near else ""
     )

@@ -4,7 +4,7 @@ Long form: one row per symbol and date. Rows of different symbols may be interle
 dates must increase, because a file that breaks even that was put together by mistake.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import time
 from os import PathLike
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fiduciary.core.errors import ConfigError, DataError
+from fiduciary.core.errors import ConfigError, DataError, nearest
 from fiduciary.data import validation
 from fiduciary.data.faults import Fault
 from fiduciary.data.panel import BARS, PRICES, Panel, position
@@ -98,7 +98,7 @@ def _existing(path: Path) -> Path:
 def _nearest_file(path: Path) -> str:
     if not path.parent.is_dir():
         return f"there is no folder {str(path.parent)!r}"
-    near = _near(path.name, (entry.name for entry in path.parent.iterdir()))
+    near = nearest(path.name, (entry.name for entry in path.parent.iterdir()))
     return f"the folder holds {near!r}" if near else ""
 
 
@@ -151,7 +151,7 @@ def _header(path: Path) -> list[str]:
 def _demand_columns(existing: Sequence[str], names: Mapping[str, str], path: Path) -> None:
     for ours, theirs in names.items():
         if theirs not in existing:
-            near = _near(theirs, existing) or next((n for n in existing if n.lower() in _ALIASES.get(ours, ())), "")
+            near = nearest(theirs, existing) or next((n for n in existing if n.lower() in _ALIASES.get(ours, ())), "")
             remedy = f'map it with columns={{"{ours}": "{near}"}}' if near else "map it with `columns`"
             if ours in BARS:
                 remedy += f", or leave {ours} out of `fields`"
@@ -242,7 +242,7 @@ def _chosen(frame: "pl.DataFrame", symbols: Sequence[str] | None, path: Path) ->
     known = frame["symbol"].unique(maintain_order=True).to_list()
     for symbol in symbols:
         if symbol not in known:
-            near = _near(symbol, known)
+            near = nearest(symbol, known)
             some = ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")
             raise ConfigError(
                 f"`symbols` must be in {path}, which holds {some}",
@@ -293,14 +293,6 @@ def _pivot(
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    import difflib
-
-    folded = {other.lower(): other for other in names}
-    found = difflib.get_close_matches(name.lower(), list(folded), n=1)
-    return folded[found[0]] if found else ""
 
 
 def _where(mask: "pl.Series") -> int | None:
