@@ -140,7 +140,7 @@ def test_an_agent_that_ignores_its_seed_is_found(env):
     class Fickle:
         fits = 0
 
-        def fit(self, env, *, rng, watch=None):
+        def fit(self, env, *, rng, watch=None, valid=None):
             self.fits += 1
             return Coin(self.fits % 2)
 

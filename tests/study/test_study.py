@@ -239,7 +239,7 @@ class _Recall:
 class _Memory:
     later: bool
 
-    def fit(self, env, *, rng, watch=None):
+    def fit(self, env, *, rng, watch=None, valid=None):
         opens = env.world.fill
         rises = torch.cat((opens[2:] > opens[1:-1], torch.zeros(2, dtype=torch.bool)))
         return _Recall(rises, int(env.world.last[0]), self.later)

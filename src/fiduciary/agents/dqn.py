@@ -73,7 +73,9 @@ class DQN:
         if self.warm_up > self.replay:
             raise ConfigError("`warm_up` must fit into `replay`", f"{self.warm_up} > {self.replay}")
 
-    def fit(self, env: Env[Any], *, rng: torch.Generator, watch: Watch | None = None) -> "QPolicy":
+    def fit(
+        self, env: Env[Any], *, rng: torch.Generator, watch: Watch | None = None, valid: Env[Any] | None = None
+    ) -> "QPolicy":
         """Learn on `env`; continues from `watch.restore()` and then ends with the numbers of an unbroken run.
 
         Raises:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from fiduciary.core import trees
 from fiduciary.core.errors import ContractError
-from fiduciary.core.types import Agent, Env, Obs, Policy, Step
+from fiduciary.core.types import Agent, Env, Policy, Spec, Step
 
 MONEY_TOLERANCE = 1e-9
+SIMPLEX_TOLERANCE = 1e-5
 
 
 class Law(NamedTuple):
@@ -24,11 +25,25 @@ class Law(NamedTuple):
     worst: float
 
 
-class _Random:
-    """Uniform over the legal actions."""
+def random_action(spec: Spec, legal: Tensor, rng: torch.Generator | None) -> Tensor:
+    """Uniform over the legal actions; of a continuous action, over the box or the simplex."""
+    if spec.space == "discrete":
+        return torch.multinomial(legal.double(), 1, generator=rng).squeeze(-1)
+    uniform = torch.rand(legal.shape, generator=rng, dtype=torch.float64, device=legal.device)
+    if spec.space == "box":
+        return 2.0 * uniform - 1.0
+    exponential = -torch.log1p(-uniform)
+    return exponential / exponential.sum(-1, keepdim=True)
 
-    def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
-        return torch.multinomial(obs.legal.double(), 1, generator=rng).squeeze(-1), carry
+
+def corners(spec: Spec) -> Tensor:
+    """Actions that span the space, one a row: every discrete action, or the extremes and the middle of a continuous one."""
+    n = len(spec.actions)
+    if spec.space == "discrete":
+        return torch.arange(n)
+    one = torch.eye(n, dtype=torch.float64)
+    middle = torch.zeros(1, n, dtype=torch.float64)
+    return torch.cat((one, -one, middle)) if spec.space == "box" else torch.cat((one, middle + 1.0 / n))
 
 
 def check_env(env: Env[Any], *, seed: int = 0, batch: int = 16, steps: int = 200, blind: int = 20) -> list[Law]:
@@ -78,9 +93,9 @@ def _shapes(env: Env[Any], batch: int, seed: int) -> Law:
     state = env.init(batch, _rng(seed))
     obs, spec = env.observe(state), env.spec
     window = obs.world.window()
-    _demand(
-        window.shape == (batch, spec.window, len(spec.features)), "a window must be [B, W, F]", str(tuple(window.shape))
-    )
+    assets = (len(spec.assets),) if spec.assets else ()
+    wanted = (batch, spec.window, *assets, len(spec.features))
+    _demand(window.shape == wanted, f"a window must be [B, W, {'N, ' if assets else ''}F]", str(tuple(window.shape)))
     _demand(bool(window.isfinite().all()), "a window must be finite", "NaN or infinity in the first observation")
     _demand(obs.account.shape == (batch, len(spec.account)), "an account must be [B, K]", str(tuple(obs.account.shape)))
     _demand(obs.legal.shape == (batch, len(spec.actions)), "legal must be [B, A]", str(tuple(obs.legal.shape)))
@@ -122,12 +137,14 @@ def _batch_is_many_singles(env: Env[Any], batch: int, steps: int, seed: int) -> 
 
 def _blind_to_the_future(env: Env[Any], batch: int, steps: int, blind: int, seed: int) -> Law:
     """Redraw what lies after the present: no observation may move; after the next bar: no step may move."""
-    rng, moved = _rng(seed, 1), 0
+    if not env.spec.features:
+        return Law("future-blind: the world shows nothing", 0, 0.0)
+    rng, moved, first = _rng(seed, 1), 0, corners(env.spec)[:1]
     for trial in range(blind):
         # Account after account in turn, since each may live in a world of its own.
         state = trees.pick(env.init(batch, _rng(seed, trial)), trial % batch)
         for _ in range(int(torch.randint(0, max(1, steps - 1), (1,), generator=rng))):
-            state, _step = env.step(state, _Random().act(env.observe(state), None, rng)[0])
+            state, _step = env.step(state, random_action(env.spec, env.observe(state).legal, rng))
         place = f"on {np.datetime64(int(env.when(state)[0]), 'D')} (trial {trial})"
         other = env.perturb(state, rng)
         seen, then = env.observe(state), other.observe(state)
@@ -139,7 +156,7 @@ def _blind_to_the_future(env: Env[Any], batch: int, steps: int, blind: int, seed
             cause="a factor or the account looks ahead",
         )
         moved += not all(trees.equal(*pair) for pair in _outcomes(env, other, state))
-        for (after, step), again in _outcomes(env, env.perturb(env.step(state, torch.tensor([0]))[0], rng), state):
+        for (after, step), again in _outcomes(env, env.perturb(env.step(state, first)[0], rng), state):
             _demand(
                 trees.equal((after, step), again),
                 "a step must not move when everything after the next bar is redrawn",
@@ -154,7 +171,8 @@ def _blind_to_the_future(env: Env[Any], batch: int, steps: int, blind: int, seed
 
 def _outcomes(env: Env[Any], other: Env[Any], state: Any) -> list[tuple[Any, Any]]:
     """What every action leads to from `state`, in one world and in the other."""
-    actions = [torch.tensor([a]) for a in range(len(env.spec.actions))]
+    every = corners(env.spec)
+    actions = [every[a : a + 1] for a in range(len(every))]
     return [(env.step(state, action), other.step(state, action)) for action in actions]
 
 
@@ -165,7 +183,7 @@ def _run(env: Env[Any], batch: int, steps: int, seed: int) -> list[tuple[Any, Te
     """(state, action, step, next state) of a run under random legal actions."""
     rng, state, out = _rng(seed), env.init(batch, _rng(seed, 2)), []
     for _ in range(steps):
-        action = _Random().act(env.observe(state), None, rng)[0]
+        action = random_action(env.spec, env.observe(state).legal, rng)
         after, step = env.step(state, action)
         out.append((state, action, step, after))
         state = after
@@ -177,16 +195,29 @@ def _actions(policy: Policy, env: Env[Any], batch: int, steps: int, seed: int) -
     for k in range(steps):
         obs = env.observe(state)
         action, carry = policy.act(obs, carry, None)
-        _demand(
-            action.shape == (batch,) and action.dtype == torch.int64,
-            "actions must be [B] int64",
-            f"{action.shape}, {action.dtype}",
-        )
-        legal = obs.legal.gather(-1, action.unsqueeze(-1)).all()
-        _demand(bool(legal), "a policy must choose legal actions", f"an illegal one in step {k}")
+        _legal(action, obs.legal, env.spec, k)
         state, _step = env.step(state, action)
         out.append(action)
     return torch.stack(out)
+
+
+def _legal(action: Tensor, legal: Tensor, spec: Spec, k: int) -> None:
+    """Demand actions of the problem's space, k steps into an episode."""
+    if spec.space == "discrete":
+        right = action.shape == legal.shape[:1] and action.dtype == torch.int64
+        _demand(right, "actions must be [B] int64", f"{action.shape}, {action.dtype}")
+        allowed = bool(legal.gather(-1, action.unsqueeze(-1)).all())
+        _demand(allowed, "a policy must choose legal actions", f"an illegal one in step {k}")
+        return
+    right = action.shape == legal.shape and action.dtype.is_floating_point
+    _demand(right, "actions must be [B, A] floats", f"{action.shape}, {action.dtype}")
+    if spec.space == "box":
+        _demand(bool((action.abs() <= 1.0).all()), "actions must lie in [-1, 1]", f"one outside in step {k}")
+    else:
+        whole = (action.sum(-1) - 1.0).abs().max() < SIMPLEX_TOLERANCE
+        _demand(
+            bool((action >= 0).all() and whole), "weights must not be negative and add up to 1", f"others in step {k}"
+        )
 
 
 def _rng(*names: int) -> torch.Generator:

@@ -6,7 +6,7 @@ side by side and never meet.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class View(NamedTuple):
     """The last `length` bars as a place in one shared tensor; nothing is copied until a policy insists.
 
     Attributes:
-        bars: [M, F] float32, every bar of the world, shared and read-only.
+        bars: [M, F] float32, every bar of the world, shared and read-only; [M, N, F] where it holds N assets side by side.
         bar: [B] int64, the bar that is the present of each account.
         length: W, how many bars a policy may look back over, the present included.
     """
@@ -28,7 +28,7 @@ class View(NamedTuple):
     length: int
 
     def window(self) -> Tensor:
-        """Gather the windows, [B, W, F], oldest bar first."""
+        """Gather the windows, [B, W, F] or [B, W, N, F], oldest bar first."""
         offsets = torch.arange(1 - self.length, 1, device=self.bar.device)
         return self.bars[self.bar.unsqueeze(-1) + offsets]
 
@@ -39,7 +39,7 @@ class Obs(NamedTuple):
     Attributes:
         world: the exogenous past, as a view.
         account: [B, K] float32, what the agent's own past made of it, in fractions; names in `Spec.account`.
-        legal: [B, A] bool, actions allowed now.
+        legal: [B, A] bool, actions allowed now; of a continuous action, components that the market lets through now.
     """
 
     world: View
@@ -77,7 +77,7 @@ class Step(NamedTuple):
         discount: [B] float64; 0 where the problem ended (terminated), 1 elsewhere, a truncated end included.
         last: [B] bool, the episode ends here, for whichever reason.
         ledger: where the money went.
-        traded: [B] money that changed hands, signed: positive bought, negative sold, 0 no trade.
+        traded: [B] money that changed hands, signed: positive bought, negative sold, 0 no trade; [B, N] with N assets.
     """
 
     reward: Tensor
@@ -92,20 +92,26 @@ def transition(reward: Tensor, *, last: Tensor, ledger: Ledger, traded: Tensor) 
     return Step(reward, torch.ones_like(reward), last, ledger, traded)
 
 
+Space = Literal["discrete", "box", "simplex"]
+"""What an action is: [B] int64, the number of one of A; [B, A] in [-1, 1]; [B, A], not negative, rows that add up to 1."""
+
+
 @dataclass(frozen=True)
 class Spec:
     """What a policy or a network needs to know about an environment before it sees one observation.
 
     Attributes:
         name: of the decision problem.
-        actions: names of the discrete actions, in the order of their numbers.
-        features: names of the world's F features.
-        account: names of the K account features.
+        actions: names of the A discrete actions, in the order of their numbers, or of the A components of a continuous one.
+        features: names of the world's F features; none = a world that shows nothing.
+        account: names of the K account features; the first is the fraction of wealth at risk, where there is wealth.
         window: W, bars in a view.
         horizon: longest episode, in steps.
         currency: unit of money.
         assumptions: what a reader of results must know, in sentences: execution, costs, limits of the model.
         alarms: those assumptions that flatter every result; a report prints them first.
+        space: what an action is.
+        assets: names of the N assets whose bars stand side by side in a view; none = one.
     """
 
     name: str
@@ -117,6 +123,8 @@ class Spec:
     currency: str
     assumptions: tuple[str, ...]
     alarms: tuple[str, ...] = ()
+    space: Space = "discrete"
+    assets: tuple[str, ...] = ()
 
 
 class Source(NamedTuple):
@@ -160,7 +168,7 @@ class Env(Protocol[S]):
         ...
 
     def step(self, state: S, action: Tensor) -> tuple[S, Step]:
-        """Fill the orders, move to the next bar and account for it. `action` is [B] int64."""
+        """Fill the orders, move to the next bar and account for it. `action` is [B] int64, or [B, A] where continuous."""
         ...
 
     def wealth(self, state: S) -> Tensor:
@@ -168,7 +176,7 @@ class Env(Protocol[S]):
         ...
 
     def mark(self, state: S) -> Tensor:
-        """[B] float64 money: the price at which one unit held is valued now."""
+        """[B] float64 money: the price at which one unit held is valued now; with several assets, the mean of their prices."""
         ...
 
     def when(self, state: S) -> Tensor:
@@ -184,15 +192,73 @@ class Policy(Protocol):
     """Anything that decides: a rule, a formula, a trained network."""
 
     def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
-        """Return [B] int64 legal actions and the carry of the next call. `carry` starts as None; `rng` None = greedy."""
+        """Return legal actions of the problem's space and the carry of the next call. `carry` starts as None.
+
+        `rng` None = greedy: the same action every time.
+        """
+        ...
+
+
+class Sweep(NamedTuple):
+    """What every action would do at every bar, from every state of the account's grid.
+
+    Attributes:
+        bar: [T] int64, bars at which a decision is taken, as in `View.bar`.
+        account: [T, P, K] float32, what `observe` would show of each of the P account states.
+        legal: [T, P, A] bool.
+        reward: [T, P, A] float64.
+        following: [T, P, A] int64, the state of the account at the next bar.
+        discount: [T, P, A] float64; 0 where the problem ends with that step.
+        chained: [T] bool, whether the bar after t is row t+1 of this sweep; elsewhere the data end.
+        bars: [M, F] float32, the world.
+    """
+
+    bar: Tensor
+    account: Tensor
+    legal: Tensor
+    reward: Tensor
+    following: Tensor
+    discount: Tensor
+    chained: Tensor
+    bars: Tensor
+
+
+@runtime_checkable
+class Sweepable(Protocol):
+    """A problem whose account has few enough states to try every action in each: what counterfactual learners need."""
+
+    def sweep(self) -> Sweep:
+        """Every (bar, account state, action) at once."""
+        ...
+
+
+class Solution(NamedTuple):
+    """The best that can be done.
+
+    Attributes:
+        value: expected sum of discounted rewards of the best policy from the start.
+        policy: a policy that attains it.
+    """
+
+    value: float
+    policy: "Policy"
+
+
+@runtime_checkable
+class Oracle(Protocol):
+    """A problem whose solution is known."""
+
+    def solve(self, gamma: float) -> Solution:
+        """The best value and a policy that attains it, for the discount `gamma` per step."""
         ...
 
 
 class Split(NamedTuple):
-    """Dates to learn on and dates to be judged on, both ends included; made by `evaluation.splits`."""
+    """Dates to learn on, to be judged on, and to stop learning by; both ends included; made by `evaluation.splits`."""
 
     train: tuple[str, str]
     test: tuple[str, str]
+    valid: tuple[str, str] | None = None
 
 
 class Fold(NamedTuple):
@@ -202,11 +268,13 @@ class Fold(NamedTuple):
         train: training episodes, as many as one likes.
         hindsight: one pass through all training dates, to show how much better a policy looks where it learned.
         test: one pass through all test dates.
+        valid: one pass through the dates set aside to stop learning by, or None.
     """
 
     train: Any
     hindsight: Any
     test: Any
+    valid: Any = None
 
 
 class Watch(Protocol):
@@ -229,8 +297,10 @@ class Watch(Protocol):
 class Agent(Protocol):
     """Learns; never judges itself."""
 
-    def fit(self, env: Env[Any], *, rng: torch.Generator, watch: Watch | None = None) -> Policy:
-        """Learn a policy on `env`."""
+    def fit(
+        self, env: Env[Any], *, rng: torch.Generator, watch: Watch | None = None, valid: Env[Any] | None = None
+    ) -> Policy:
+        """Learn a policy on `env`; with `valid`, keep the one that did best there."""
         ...
 
 

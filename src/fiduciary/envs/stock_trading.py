@@ -250,7 +250,8 @@ class StockTrading:
         utility = _holding_utility(raw.world.close[seen], self.risk_aversion)
         hindsight = replace(raw, scaler=scaler, utility=utility, starts="first", episode=None)
         train = replace(hindsight, starts="random", episode=self.train_episode)
-        return Fold(train, hindsight, test=replace(hindsight, dates=split.test))
+        valid = None if split.valid is None else replace(hindsight, dates=split.valid)
+        return Fold(train, hindsight, replace(hindsight, dates=split.test), valid)
 
     # --- internals ---------------------------------------------------------------------------------------------------
 

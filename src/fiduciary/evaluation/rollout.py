@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fiduciary.core.types import Env, Ledger, Policy
+from fiduciary.core.types import Env, Ledger, Policy, Step
 
 Floats = NDArray[np.float64]
 
@@ -19,8 +19,8 @@ class Trajectory(NamedTuple):
         wealth: [T+1] money.
         mark: [T+1] money, price of one unit held.
         exposure: [T+1] fraction of wealth at risk (first account feature).
-        action: [T] int64.
-        traded: [T] signed money, filled during the step.
+        action: [T] int64, or [T, A] where actions are continuous.
+        traded: [T] signed money, filled during the step; with several assets, all that changed hands, unsigned.
         fees: [T] money, never positive: commissions, duties and slippage.
         reward: [T].
     """
@@ -29,7 +29,7 @@ class Trajectory(NamedTuple):
     wealth: Floats
     mark: Floats
     exposure: Floats
-    action: NDArray[np.int64]
+    action: NDArray[Any]
     traded: Floats
     fees: Floats
     reward: Floats
@@ -46,7 +46,7 @@ def rollout(env: Env[Any], policy: Policy, *, rng: torch.Generator, explore: boo
         state, step = env.step(state, action)
         last = bool(step.last.all())
         snapshots.append(_snapshot(env, state))
-        steps.append((int(action), float(step.traded), _charges(step.ledger), float(step.reward)))
+        steps.append((action[0].tolist(), _traded(step), _charges(step.ledger), float(step.reward)))
     days, wealth, mark, exposure = (np.array(column) for column in zip(*snapshots, strict=True))
     actions, traded, fees, reward = (np.array(column) for column in zip(*steps, strict=True))
     return Trajectory(days, wealth, mark, exposure, actions, traded, fees, reward)
@@ -55,6 +55,10 @@ def rollout(env: Env[Any], policy: Policy, *, rng: torch.Generator, explore: boo
 def _snapshot(env: Env[Any], state: Any) -> tuple[int, float, float, float]:
     exposure = float(env.observe(state).account[0, 0])
     return int(env.when(state)), float(env.wealth(state)), float(env.mark(state)), exposure
+
+
+def _traded(step: Step) -> float:
+    return float(step.traded if step.traded.dim() == 1 else step.traded.abs().sum())
 
 
 def _charges(ledger: Ledger) -> float:

@@ -30,7 +30,7 @@ class Path(Strict):
     wealth: list[float]
     mark: list[float]
     exposure: list[float]
-    action: list[int]
+    action: list[int] | list[list[float]]
     traded: list[float]
     fees: list[float]
 

@@ -40,9 +40,10 @@ def compute(task: Task, tell: Tell) -> None:
     watch = _CellWatch(folder.cell_folder(*key) / "checkpoint.pt", key, tell)
     # Worlds are drawn from streams that no policy owns, so that all policies meet the same ones.
     fit = seeds.generator(key.seed or 0, key.account, key.policy, "fit")
-    policy = task.who.fit(task.fold.train, rng=fit, watch=watch) if isinstance(task.who, Agent) else task.who
-    test = rollout(task.fold.test, policy, rng=seeds.generator(0, key.account, "test"))
-    train = rollout(task.fold.hindsight, policy, rng=seeds.generator(0, key.account, "train"))
+    fold, who = task.fold, task.who
+    policy = who.fit(fold.train, rng=fit, watch=watch, valid=fold.valid) if isinstance(who, Agent) else who
+    test = rollout(fold.test, policy, rng=seeds.generator(0, key.account, "test"))
+    train = rollout(fold.hindsight, policy, rng=seeds.generator(0, key.account, "train"))
     cell = schema.Cell(
         account=key.account, policy=key.policy, seed=key.seed, train_return=rate_of_return(train.wealth),
         train_days=(int(train.days[0]), int(train.days[-1])),

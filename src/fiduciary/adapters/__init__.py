@@ -1,0 +1,1 @@
+"""Doors to other libraries: their users train on our environments, and their models fill our policy slot."""
