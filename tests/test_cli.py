@@ -120,7 +120,7 @@ def test_an_unknown_command_fails_without_a_traceback():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupt_says_so_at_once_and_the_same_command_continues(tmp_path, workers):
-    sets = [part for pair in (*TINY, "agent.updates=1500", "agent.keep_every=20") for part in ("--set", pair)]
+    sets = [part for pair in (*TINY, "agent.updates=1500", "agent.training.keep_every=20") for part in ("--set", pair)]
     arguments = ["run", STUDY, *sets, "--seeds", 2, "--workers", workers, "--out", tmp_path / "run"]
     command = [sys.executable, "-m", "fiduciary", *map(str, arguments)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)

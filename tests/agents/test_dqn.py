@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fiduciary.agents import DQN, LSTM, load
+from fiduciary.agents import DQN, LSTM, Training, load
 from fiduciary.core.checks import check_agent
 from fiduciary.core.errors import ConfigError, NumericsError
 from fiduciary.core.types import Ledger, Obs, Spec, Step, View
@@ -15,7 +15,9 @@ from fiduciary.evaluation import splits
 from fiduciary.evaluation.rollout import rollout
 from fiduciary.markets import costs, dynamics, venue
 
-SMALL = DQN(net=LSTM(8, 8), updates=60, accounts=8, batch=16, warm_up=64, copy_every=20, keep_every=20)
+SMALL = DQN(
+    net=LSTM(8, 8), updates=60, accounts=8, batch=16, warm_up=64, copy_every=20, training=Training(keep_every=20)
+)
 
 
 @pytest.fixture

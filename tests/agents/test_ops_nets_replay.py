@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from fiduciary.agents import LSTM, ops
 from fiduciary.agents.nets import Encodings
 from fiduciary.agents.replay import Replay, Transitions
+from fiduciary.core.types import Spec, View
 
+SPEC = Spec("toy", ("a", "b", "c"), ("x", "y", "z"), ("position",), 5, 10, "USD", ())
 Q = torch.tensor([[1.0, 5.0, 3.0], [2.0, -1.0, 4.0]])
 LEGAL = torch.tensor([[True, False, True], [True, True, False]])
 
@@ -45,24 +47,24 @@ def test_exploration_is_legal_and_as_frequent_as_stated():
 @pytest.mark.parametrize("duel", [False, True])
 def test_encodings_equal_the_network(duel):
     torch.manual_seed(0)
-    net, bars = LSTM(8, 4).build(3, 1, 3, duel=duel), torch.randn(40, 3)
+    net, bars = LSTM(8, 4).build(SPEC, 3, duel=duel), torch.randn(40, 3)
     index, account = torch.tensor([9, 30, 9, 12]), torch.rand(4, 1)
-    cached = Encodings(net, bars, 5)
+    cached = Encodings(net, View(bars, index, 5))
     windows = torch.stack([bars[i - 4 : i + 1] for i in index])
     expected = net(windows, account)
     for _ in range(2):  # computed, then read back
-        assert torch.allclose(cached.q(index, account), expected, atol=1e-6)
+        assert torch.allclose(cached.read(index, account), expected, atol=1e-6)
     with torch.no_grad():
-        net.action_values.bias += 1
-        net.second.weight_hh_l0 *= 2
+        net.outputs.bias += 1
+        net.encoder.second.weight_hh_l0 *= 2
     cached.refresh()
-    assert torch.allclose(cached.q(index, account), net(windows, account), atol=1e-6)
+    assert torch.allclose(cached.read(index, account), net(windows, account), atol=1e-6)
 
 
 def test_the_head_can_value_an_action_by_market_and_position_together():
     """Holding must be worth more to a holder in a rising market only: not additive in market and position."""
     torch.manual_seed(0)
-    net = LSTM(8, 4).build(3, 1, 3)
+    net = LSTM(8, 4).build(SPEC, 3)
     h = torch.tensor([[1.0, 0, 0, 0], [-1.0, 0, 0, 0]]).repeat_interleave(2, 0)
     account = torch.tensor([[0.0], [1.0], [0.0], [1.0]])
     y = (h[:, :1] * account).expand(4, 3)

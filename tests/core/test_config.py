@@ -19,11 +19,17 @@ class Inner:
 
 
 @dataclass(frozen=True)
+class Other:
+    width: int = 3
+
+
+@dataclass(frozen=True)
 class Outer:
     title: str
     inner: Inner = field(default_factory=Inner)
     maybe: Inner | None = None
     seeds: tuple[int, ...] = (0,)
+    choice: Inner | Other = field(default_factory=Other)
 
 
 @pytest.fixture
@@ -43,16 +49,36 @@ def test_values_and_overrides_reach_their_places(file):
 
 
 @pytest.mark.parametrize(
+    ("text", "built"),
+    [
+        ("width = 5", Other(5)),
+        ('kind = "other"', Other()),
+        ('kind = "Inner"\nlr = 0.5\nnames = { a = "b" }', Inner(0.5, {"a": "b"})),
+    ],
+)
+def test_a_table_with_a_choice_says_which_by_kind(file, text, built):
+    assert read(file(f'title = "a"\n[choice]\n{text}'), Outer).choice == built
+
+
+@pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
         ('title = "a"\n[inner]\nlrr = 1', [], "`inner.lrr`: did you mean `inner.lr`"),
-        ('title = "a"\nzzz = 1', [], "known here: inner, maybe, seeds, title"),
+        ('title = "a"\nzzz = 1', [], "known here: choice, inner, maybe, seeds, title"),
         ('title = "a"', ["innr.lr=1"], "did you mean `inner`"),
         ('title = "a"', ["inner.lr"], "takes key=value"),
         ('title = "a"', ["title.x=1"], "is a value itself"),
         ('title = "a"', ["inner.lr=fast"], r"`inner.lr` in .*: input should be a valid number.*got 'fast'"),
         ('title = "a"', ["inner.lr=-1"], "`lr` must be positive, got -1"),
         ("", [], "`title` in .*: field required, got nothing"),
+        (
+            'title = "a"\n[choice]\nkind = "iner"',
+            [],
+            "`choice.kind` in .* must be one of inner, other, got 'iner': did you mean",
+        ),
+        ('title = "a"\n[choice]\nlr = 1', [], "`choice.lr`: known here: width"),
+        ('title = "a"\n[choice]\nkind = "inner"\nlr = -1', [], "`lr` must be positive"),
+        ('title = "a"\n[choice]\nkind = "inner"\nlr = "x"', [], "`choice.lr` in .*: input should be a valid number"),
         ("title = ", [], "must be valid TOML"),
     ],
 )

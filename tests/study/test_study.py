@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from fiduciary.agents import DQN, LSTM, load
+from fiduciary.agents import DQN, LSTM, Training, load
 from fiduciary.agents.rules import BuyAndHold, Cash, Random
 from fiduciary.core.errors import ConfigError, RecordError
 from fiduciary.evaluation import metrics, splits
@@ -25,7 +25,9 @@ from fiduciary.records import Run, identity
 from fiduciary.records.folder import RunFolder
 from fiduciary.study import Study, Yardstick
 
-TINY = DQN(net=LSTM(8, 8), updates=40, accounts=8, batch=16, warm_up=64, copy_every=20, keep_every=10)
+TINY = DQN(
+    net=LSTM(8, 8), updates=40, accounts=8, batch=16, warm_up=64, copy_every=20, training=Training(keep_every=10)
+)
 
 
 @pytest.fixture

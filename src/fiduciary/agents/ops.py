@@ -40,7 +40,7 @@ def epsilon_greedy(q: Tensor, legal: Tensor, epsilon: float, rng: torch.Generato
     """With probability 1 - epsilon the best legal action, else one drawn uniformly from the legal ones; [B] int64."""
     greedy = mask_illegal(q, legal).argmax(-1)
     uniform = torch.multinomial(legal.float(), 1, generator=rng).squeeze(-1)
-    explore = torch.rand(greedy.shape, generator=rng) < epsilon
+    explore = torch.rand(greedy.shape, generator=rng, device=rng.device) < epsilon
     return torch.where(explore, uniform, greedy)
 
 

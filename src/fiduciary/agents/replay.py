@@ -42,14 +42,14 @@ class Replay:
         """Append B transitions, overwriting the oldest."""
         if not self.ring:
             self.ring = [part.new_zeros((self.capacity, *part.shape[1:])) for part in batch]
-        place = (torch.arange(len(batch.r_t)) + self.added) % self.capacity
+        place = (torch.arange(len(batch.r_t), device=batch.r_t.device) + self.added) % self.capacity
         for slot, part in zip(self.ring, batch, strict=True):
             slot[place] = part
         self.added += len(batch.r_t)
 
     def sample(self, size: int, rng: torch.Generator) -> Transitions:
         """Draw `size` transitions."""
-        place = torch.randint(len(self), (size,), generator=rng)
+        place = torch.randint(len(self), (size,), generator=rng, device=rng.device)
         return Transitions(*(slot[place] for slot in self.ring))
 
     def state(self) -> dict[str, object]:

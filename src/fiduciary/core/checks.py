@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fiduciary.core import trees
 from fiduciary.core.errors import ContractError
-from fiduciary.core.types import Agent, Env, Policy, Spec, Step
+from fiduciary.core.types import Agent, Env, Policy, Space, Spec, Step
 
 MONEY_TOLERANCE = 1e-9
 SIMPLEX_TOLERANCE = 1e-5
@@ -25,12 +25,12 @@ class Law(NamedTuple):
     worst: float
 
 
-def random_action(spec: Spec, legal: Tensor, rng: torch.Generator | None) -> Tensor:
+def random_action(space: Space, legal: Tensor, rng: torch.Generator | None) -> Tensor:
     """Uniform over the legal actions; of a continuous action, over the box or the simplex."""
-    if spec.space == "discrete":
+    if space == "discrete":
         return torch.multinomial(legal.double(), 1, generator=rng).squeeze(-1)
     uniform = torch.rand(legal.shape, generator=rng, dtype=torch.float64, device=legal.device)
-    if spec.space == "box":
+    if space == "box":
         return 2.0 * uniform - 1.0
     exponential = -torch.log1p(-uniform)
     return exponential / exponential.sum(-1, keepdim=True)
@@ -144,7 +144,7 @@ def _blind_to_the_future(env: Env[Any], batch: int, steps: int, blind: int, seed
         # Account after account in turn, since each may live in a world of its own.
         state = trees.pick(env.init(batch, _rng(seed, trial)), trial % batch)
         for _ in range(int(torch.randint(0, max(1, steps - 1), (1,), generator=rng))):
-            state, _step = env.step(state, random_action(env.spec, env.observe(state).legal, rng))
+            state, _step = env.step(state, random_action(env.spec.space, env.observe(state).legal, rng))
         place = f"on {np.datetime64(int(env.when(state)[0]), 'D')} (trial {trial})"
         other = env.perturb(state, rng)
         seen, then = env.observe(state), other.observe(state)
@@ -183,7 +183,7 @@ def _run(env: Env[Any], batch: int, steps: int, seed: int) -> list[tuple[Any, Te
     """(state, action, step, next state) of a run under random legal actions."""
     rng, state, out = _rng(seed), env.init(batch, _rng(seed, 2)), []
     for _ in range(steps):
-        action = random_action(env.spec, env.observe(state).legal, rng)
+        action = random_action(env.spec.space, env.observe(state).legal, rng)
         after, step = env.step(state, action)
         out.append((state, action, step, after))
         state = after

@@ -15,14 +15,16 @@ C = TypeVar("C")
 def read(path: str | Path, into: type[C], overrides: Sequence[str] = ()) -> C:
     """Read `path` into the dataclass `into`, after applying `overrides` such as `"agent.lr=0.0003"`.
 
+    Where a field may be one of several dataclasses, its table says which by `kind`, the class's name in any case; without
+    `kind` it is the class of the field's default.
+
     Raises:
         ConfigError: the file is missing or no TOML, a key is unknown (the nearest is named), a value does not fit.
     """
     table = _load(Path(path))
     for override in overrides:
         _apply(table, override)
-    _refuse_unknown(table, into, str(path), "")
-    return _build(table, into, str(path))
+    return _build(_refuse_unknown(table, into, str(path), ""), into, str(path))
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -49,9 +51,10 @@ def _apply(table: dict[str, Any], override: str) -> None:
         table[last] = text  # a bare word is a string: --set data.source=prices.csv
 
 
-def _refuse_unknown(table: dict[str, Any], into: Any, file: str, place: str) -> None:
-    fields = {field.name for field in dataclasses.fields(into) if field.init}
-    hints = typing.get_type_hints(into)
+def _refuse_unknown(table: dict[str, Any], into: Any, file: str, place: str) -> dict[str, Any]:
+    """`table`, with every table that has a choice of dataclasses built; raises at the first key that `into` lacks."""
+    fields = {field.name: field for field in dataclasses.fields(into) if field.init}
+    hints, out = typing.get_type_hints(into), dict(table)
     for key, value in table.items():
         name = f"{place}{key}"
         if key not in fields:
@@ -60,25 +63,46 @@ def _refuse_unknown(table: dict[str, Any], into: Any, file: str, place: str) -> 
                 f"{file} may hold only known keys", f"`{name}`",
                 remedy=f"did you mean `{place}{near}`?" if near else f"known here: {', '.join(sorted(fields))}",
             )  # fmt: skip
-        below = _dataclass_in(hints[key])
-        if isinstance(value, dict) and below is not None:
-            _refuse_unknown(value, below, file, f"{name}.")
+        choices = {option.__name__.lower(): option for option in _dataclasses_in(hints[key])}
+        if not isinstance(value, dict) or not choices:
+            continue
+        if len(choices) == 1:
+            out[key] = _refuse_unknown(value, next(iter(choices.values())), file, f"{name}.")
+        else:
+            kind = _kind(value.get("kind"), choices, fields[key], f"{name}.kind", file)
+            rest = {k: v for k, v in value.items() if k != "kind"}
+            out[key] = _build(_refuse_unknown(rest, kind, file, f"{name}."), kind, file, f"{name}.")
+    return out
 
 
-def _dataclass_in(hint: Any) -> Any:
-    """The dataclass that `hint` is, or holds as an option."""
-    options = [hint, *typing.get_args(hint)]
-    return next((option for option in options if dataclasses.is_dataclass(option)), None)
+def _dataclasses_in(hint: Any) -> list[Any]:
+    """The dataclasses that `hint` is, or holds as options."""
+    return [option for option in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(option)]
 
 
-def _build(table: dict[str, Any], into: type[C], file: str) -> C:
+def _kind(named: Any, choices: dict[str, Any], field: dataclasses.Field[Any], place: str, file: str) -> Any:
+    """The dataclass that a table's `kind` names; without one, the class of the field's default."""
+    if named is None:
+        factory, default = field.default_factory, field.default
+        if factory is not dataclasses.MISSING:
+            return type(factory())
+        if default is not dataclasses.MISSING and default is not None:
+            return type(default)
+    if str(named).lower() not in choices:
+        near = nearest(str(named), choices)
+        remedy = f"did you mean {near!r}?" if near else ""
+        raise ConfigError(f"`{place}` in {file} must be one of {', '.join(choices)}", repr(named), remedy=remedy)
+    return choices[str(named).lower()]
+
+
+def _build(table: dict[str, Any], into: type[C], file: str, place: str = "") -> C:
     from pydantic import TypeAdapter, ValidationError
 
     try:
         return TypeAdapter(into).validate_python(table)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = place + ".".join(str(part) for part in first["loc"])
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, FiduciaryError):
             raise cause from None

@@ -23,8 +23,9 @@ def pick(tree: Any, b: int) -> Any:
 
 
 def where(mask: Tensor, a: Any, b: Any) -> Any:
-    """Elements of `a` where `mask` [B], of `b` elsewhere; leaves are [B]."""
-    return rebuild(a, [torch.where(mask, x, y) for x, y in zip(leaves(a), leaves(b), strict=True)])
+    """Elements of `a` where `mask` [B], of `b` elsewhere; leaves are [B, ...]."""
+    pairs = zip(leaves(a), leaves(b), strict=True)
+    return rebuild(a, [torch.where(mask.reshape(-1, *[1] * (x.dim() - 1)), x, y) for x, y in pairs])
 
 
 def equal(a: Any, b: Any) -> bool:
