@@ -14,6 +14,7 @@ from fiduciary.envs import StockTrading
 from fiduciary.evaluation import splits
 from fiduciary.evaluation.rollout import rollout
 from fiduciary.markets import costs, dynamics, venue
+from watching import Watch, resumes_exactly, weights
 
 SMALL = DQN(
     net=LSTM(8, 8), updates=60, accounts=8, batch=16, warm_up=64, copy_every=20, training=Training(keep_every=20)
@@ -28,58 +29,20 @@ def fold(env):
     ]
 
 
-def _weights(policy):
-    return torch.cat([p.flatten() for p in policy.net.parameters()])
-
-
 @pytest.mark.parametrize("options", [{}, {"double": True}, {"dueling": True}, {"double": True, "dueling": True}])
 def test_keeps_the_contract_with_every_option(fold, options):
     assert check_agent(replace(SMALL, **options), fold.train)
 
 
-class _KilledError(Exception):
-    pass
-
-
-class _Watch:
-    """Keeps states like a run folder does, and dies after `die_after` updates."""
-
-    def __init__(self, die_after=None):
-        self.kept, self.die_after, self.curve = None, die_after, []
-
-    def restore(self):
-        return torch.load(self.kept, weights_only=True) if self.kept else None
-
-    def keep(self, state):
-        import io
-
-        self.kept = io.BytesIO()
-        torch.save(state, self.kept)
-        self.kept.seek(0)
-        if self.die_after and state["done"] >= self.die_after:
-            raise _KilledError
-
-    def progress(self, done, total, figures):
-        self.curve.append((done, total, figures))
-
-
 @pytest.mark.parametrize("options", [{}, {"double": True, "dueling": True}])
 @pytest.mark.parametrize("die_after", [20, 40])
 def test_a_killed_fit_resumes_to_the_same_weights_bit_for_bit(fold, options, die_after):
-    agent = replace(SMALL, **options)
-    whole = agent.fit(fold.train, rng=torch.Generator().manual_seed(5), watch=(unbroken := _Watch()))
-    watch = _Watch(die_after)
-    with pytest.raises(_KilledError):
-        agent.fit(fold.train, rng=torch.Generator().manual_seed(5), watch=watch)
-    watch.die_after = None
-    resumed = agent.fit(fold.train, rng=torch.Generator().manual_seed(99), watch=watch)
-    assert torch.equal(_weights(whole), _weights(resumed))
-    assert watch.curve[-1] == unbroken.curve[-1]
+    assert resumes_exactly(replace(SMALL, **options), fold.train, die_after=die_after)
 
 
-def test_different_seeds_learn_different_weights(fold):
+def test_different_seeds_learn_differentweights(fold):
     one, other = (SMALL.fit(fold.train, rng=torch.Generator().manual_seed(seed)) for seed in (0, 1))
-    assert not torch.equal(_weights(one), _weights(other))
+    assert not torch.equal(weights(one), weights(other))
 
 
 def test_a_policy_survives_its_file(fold, tmp_path):
@@ -96,7 +59,7 @@ def test_a_policy_survives_its_file(fold, tmp_path):
         load(str(tmp_path / "q.safetensors"), fold.test.spec)
 
 
-@pytest.mark.parametrize("watch", [None, _Watch()])
+@pytest.mark.parametrize("watch", [None, Watch()])
 def test_a_loss_that_explodes_is_named_watched_or_not(fold, watch):
     with pytest.raises(NumericsError, match="must stay finite while learning"):
         replace(SMALL, lr=1e30, updates=200).fit(fold.train, rng=torch.Generator().manual_seed(0), watch=watch)
