@@ -73,6 +73,10 @@ class Net(nn.Module):
         out: Tensor = self.outputs(joined)
         return out if self.state_value is None else dueling(self.state_value(joined), out)
 
+    def members(self, h: Tensor, account: Tensor) -> Tensor:
+        """As `head`, one row for each member of an ensemble: [E, ..., outputs]; E = 1 here."""
+        return self.head(h, account).unsqueeze(0)
+
     def forward(self, window: Tensor, account: Tensor) -> Tensor:
         """Outputs [B, outputs] of windows [B, W, F] and accounts [B, K]."""
         return self.head(self.encode(window), account)
@@ -287,11 +291,15 @@ AnyBody = MLP | LSTM | GRU | TCN | Transformer | EIIE
 
 def describe(body: Body) -> dict[str, Any]:
     """A body as plain values, for a file; `rebuild` reads it back."""
+    if isinstance(body, Ensemble):
+        return {**describe(body.of), "ensemble": body.size}
     return {"body": type(body).__name__, **asdict(body)}  # type: ignore[call-overload]
 
 
 def rebuild(description: dict[str, Any]) -> Body:
     """The body that `describe` described."""
+    if size := description.pop("ensemble", 0):
+        return Ensemble(rebuild(description), size)  # type: ignore[arg-type]
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in description.items()}
     if "head" in fields:
         fields["head"] = Head(tuple(fields["head"]["hidden"]), fields["head"]["activation"])
@@ -403,6 +411,45 @@ class PerAsset(Net):
             pooled: Tensor = scores.mean(-1, keepdim=True)
             return pooled
         return torch.cat((self.cash_score.expand(*scores.shape[:-1], 1), scores), dim=-1) if self.cash else scores
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several networks of one description, initialised apart, whose mean is the output.
+
+    Attributes:
+        of: description of each.
+        size: how many.
+    """
+
+    of: AnyBody
+    size: int
+
+    def build(self, spec: Spec, outputs: int, *, extra: int = 0, duel: bool = False) -> Net:
+        """See `Body.build`."""
+        return _Several([self.of.build(spec, outputs, extra=extra, duel=duel) for _ in range(self.size)])
+
+
+class _Several(Net):
+    def __init__(self, nets: list[Net]) -> None:
+        nn.Module.__init__(self)
+        self.nets = nn.ModuleList(nets)
+
+    def encode(self, window: Tensor) -> Tensor:
+        return torch.cat([net.encode(window) for net in self._each()], dim=-1)
+
+    def stretch(self, bars: Tensor, window: int) -> Tensor:
+        return torch.cat([net.stretch(bars, window) for net in self._each()], dim=-1)
+
+    def members(self, h: Tensor, account: Tensor) -> Tensor:
+        parts = h.chunk(len(self.nets), dim=-1)
+        return torch.stack([net.head(part, account) for net, part in zip(self._each(), parts, strict=True)])
+
+    def head(self, h: Tensor, account: Tensor) -> Tensor:
+        return self.members(h, account).mean(0)
+
+    def _each(self) -> list[Net]:
+        return list(self.nets)  # type: ignore[arg-type]
 
 
 class Encodings:

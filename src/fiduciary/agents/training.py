@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fiduciary.core.errors import ConfigError, NumericsError
-from fiduciary.core.types import Env, Policy, Watch
+from fiduciary.core.types import Env, Obs, Policy, Sweep, Sweepable, View, Watch
 
 Schedule = Literal["constant", "linear", "cosine"]
 REPORT_EVERY = 50
@@ -181,7 +181,12 @@ class _Best(Generic[P]):
 
 
 def validate(env: Env[Any], policy: Policy, *, accounts: int = 16) -> float:
-    """Mean over `accounts` episodes of the sum of rewards of the greedy policy; the same worlds every time."""
+    """Mean over `accounts` episodes of the sum of rewards of the greedy policy; the same worlds every time.
+
+    Where every account state can be tried, the policy is asked about all of them at once (it must carry nothing).
+    """
+    if isinstance(env, Sweepable):
+        return _follow(env.sweep(), env.spec.window, policy)
     state, carry = env.init(accounts, torch.Generator().manual_seed(0)), None
     total = torch.zeros(accounts, dtype=torch.float64)
     alive = torch.ones(accounts, dtype=torch.bool)
@@ -193,6 +198,20 @@ def validate(env: Env[Any], policy: Policy, *, accounts: int = 16) -> float:
         if not alive.any():
             break
     return float(total.mean())
+
+
+def _follow(sweep: Sweep, window: int, policy: Policy) -> float:
+    """Mean over the sweep's chains of the sum of rewards of the greedy policy that begins each in account state 0."""
+    shape = sweep.legal.shape
+    bar = sweep.bar.unsqueeze(-1).expand(shape[:2]).flatten()
+    obs = Obs(View(sweep.bars, bar, window), sweep.account.flatten(0, 1), sweep.legal.flatten(0, 1))
+    action = policy.act(obs, None, None)[0].reshape(*shape[:2], 1)
+    reward, following = (table.gather(-1, action).squeeze(-1).tolist() for table in (sweep.reward, sweep.following))
+    total, state = 0.0, 0
+    for reward_t, following_t, chained in zip(reward, following, sweep.chained.tolist(), strict=True):
+        total += reward_t[state]
+        state = following_t[state] if chained else 0
+    return total / int((~sweep.chained).sum())
 
 
 class Optimiser:
