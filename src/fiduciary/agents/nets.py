@@ -318,11 +318,12 @@ def _demand_widths(what: str, *widths: int) -> None:
 class _Dense(Encoder):
     def __init__(self, inputs: int, hidden: tuple[int, ...], activation: str) -> None:
         super().__init__()
-        self.size = (hidden[-1] if hidden else inputs) if inputs else 0
+        hidden = hidden if inputs else ()  # a world that shows nothing has nothing to encode
+        self.size = hidden[-1] if hidden else inputs
         layers: list[nn.Module] = []
         for before, after in zip((inputs, *hidden), hidden, strict=False):
             layers += [nn.Linear(before, after), _ACTIVATIONS[activation]()]
-        self.layers = nn.Sequential(*layers) if inputs else nn.Sequential()
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, window: Tensor) -> Tensor:
         out: Tensor = self.layers(window.flatten(1))
