@@ -27,10 +27,11 @@ class View(NamedTuple):
     bar: Tensor
     length: int
 
-    def window(self) -> Tensor:
-        """Gather the windows, [B, W, F] or [B, W, N, F], oldest bar first."""
-        offsets = torch.arange(1 - self.length, 1, device=self.bar.device)
-        return self.bars[self.bar.unsqueeze(-1) + offsets]
+    def window(self, *, out: Tensor | None = None) -> Tensor:
+        """Gather the windows, [B, W, F] or [B, W, N, F], oldest bar first; into `out` of that shape, where given."""
+        # W bars in a row lie side by side in memory: a window is a row of this overlapping view, gathered in one copy.
+        windows = self.bars.unfold(0, self.length, 1).movedim(-1, 1)
+        return torch.index_select(windows, 0, self.bar - (self.length - 1), out=out)
 
 
 class Obs(NamedTuple):

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-SHAPING = ("core", "data", "factors", "markets", "envs", "agents", "evaluation", "records", "study")
-PACKAGES = ("fiduciary", "torch", "numpy", "polars", "TA-Lib", "pydantic")
+SHAPING = ("core", "data", "factors", "markets", "envs", "agents", "adapters", "evaluation", "records", "study")
+PACKAGES = (
+    "fiduciary", "torch", "numpy", "polars", "TA-Lib", "pydantic", "gymnasium", "stable-baselines3", "optuna", "cma",
+)  # fmt: skip
 
 
 def effective(value: Any) -> Any:
