@@ -48,20 +48,26 @@ class Figure:
         return self.value >= self.target if self.better == "higher" else self.value <= self.target
 
 
-def row(issue: int, measure: Callable[[], Figure], *, publish: bool = True) -> None:
-    """Measure, print, and keep the row; `publish=False` keeps it out of the repository (data that may not be shown)."""
-    name = Path(sys.argv[0]).stem
+def row(issue: int, measure: Callable[[], Figure | dict[str, Figure]], *, publish: bool = True) -> None:
+    """Measure, print, and keep the row; `publish=False` keeps it out of the repository (data that may not be shown).
+
+    A script that measures several things against one peer in one run returns them by name: rows SCRIPT_NAME.
+    """
+    script = Path(sys.argv[0]).stem
     started = time.monotonic()
-    figure = measure()
-    entry: dict[str, Any] = {
-        "row": name, "issue": issue, **asdict(figure), "met": figure.met, "command": f"make bench ROW={name}",
-        "commit": _commit(), "seconds": round(time.monotonic() - started, 1), "hardware": _hardware(),
-    }  # fmt: skip
+    measured = measure()
+    seconds = round(time.monotonic() - started, 1)
+    figures = {script: measured} if isinstance(measured, Figure) else {f"{script}_{k}": v for k, v in measured.items()}
     folder = RESULTS if publish else SCRATCH / "results"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(entry, indent=1) + "\n")
-    target = "" if figure.target is None else f", target {figure.target:g}: {'met' if figure.met else 'NOT MET'}"
-    print(f"{name}: {figure.value:g} {figure.unit} (n={figure.n}{target}); {figure.note}")
+    for name, figure in figures.items():
+        entry: dict[str, Any] = {
+            "row": name, "issue": issue, **asdict(figure), "met": figure.met, "command": f"make bench ROW={script}",
+            "commit": _commit(), "seconds": seconds, "hardware": _hardware(),
+        }  # fmt: skip
+        (folder / f"{name}.json").write_text(json.dumps(entry, indent=1) + "\n")
+        target = "" if figure.target is None else f", target {figure.target:g}: {'met' if figure.met else 'NOT MET'}"
+        print(f"{name}: {figure.value:g} {figure.unit} (n={figure.n}{target}); {figure.note}")
 
 
 def violated(check: Callable[[], object]) -> bool:

@@ -21,8 +21,8 @@ KEYS = {
 def test_a_result_says_everything(path):
     entry = json.loads(path.read_text())
     assert set(entry) == KEYS
-    assert entry["row"] == path.stem and path.stem in ROWS
-    assert entry["command"] == f"make bench ROW={path.stem}"
+    script = entry["command"].removeprefix("make bench ROW=")
+    assert entry["row"] == path.stem and path.stem.startswith(script) and script in ROWS
     assert re.fullmatch(r"[0-9a-f]{7,}\+?", entry["commit"])
     if entry["target"] is not None:
         reached = (
@@ -32,7 +32,8 @@ def test_a_result_says_everything(path):
 
 
 def test_every_row_but_the_confidential_one_has_a_result():
-    assert {path.stem for path in RESULTS} == set(ROWS) - {"ashares"}
+    commands = {json.loads(path.read_text())["command"] for path in RESULTS}
+    assert commands == {f"make bench ROW={name}" for name in ROWS if name != "ashares"}
 
 
 def test_the_table_is_the_one_that_the_results_give():
