@@ -102,4 +102,4 @@ def measure() -> Figure:
 
 
 if __name__ == "__main__":
-    row(4, measure)
+    row(3, measure)

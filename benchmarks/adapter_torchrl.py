@@ -129,4 +129,4 @@ def _mlp(nn: Any, inputs: int, outputs: int) -> Any:
 if __name__ == "__main__" and "--inside" in sys.argv:
     print(json.dumps(inside()))
 elif __name__ == "__main__":
-    row(4, measure)
+    row(3, measure)

@@ -174,4 +174,4 @@ if __name__ == "__main__":
     else:
         from rows import row
 
-        row(4, measure)
+        row(3, measure)

@@ -80,9 +80,29 @@ def test_data_describe_shows_ranges_and_faults(tmp_path):
     assert "2020-01-03" in shown
 
 
+def test_a_search_is_logged_and_counted(tmp_path):
+    sets = [
+        *TINY, 'data.symbols=["IBM"]', "index.source=", 'split.valid=["2010", "2010"]', 'split.test=["2011", "2012"]',
+        'search.space.lr=[1e-4, 1e-2, "log"]', "search.trials=2",
+    ]  # fmt: skip
+    folder = tmp_path / "run"
+    arguments = [part for pair in sets for part in ("--set", pair)]
+    done = fiduciary("run", STUDY, *arguments, "--seeds", 1, "--out", folder, "--log", "tensorboard")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((folder / "record.json").read_text())
+    assert record["result"]["judgements"][0]["trials"] == 2 and record["result"]["valid"] == [
+        "2010-01-04",
+        "2010-12-31",
+    ]
+    assert list(folder.glob("tensorboard/cells/IBM/lstm-dqn/seed-0/events*"))
+
+
 def test_check_reports_every_law():
     shown = fiduciary("check", STUDY, "--set", 'data.symbols=["IBM"]', check=True).stdout
     assert shown.count("future-blind") == 2 and "all laws hold" in shown
+    dates = ["--set", 'split.valid=["2010", "2010"]', "--set", 'split.test=["2011", "2012"]']
+    shown = fiduciary("check", STUDY, "--set", 'data.symbols=["IBM"]', *dates, check=True).stdout
+    assert shown.count("future-blind") == 3
 
 
 def test_version_and_help():
@@ -98,6 +118,9 @@ def test_version_and_help():
         (["run", "absent.toml"], "no file absent.toml"),
         (["run", STUDY, "--set", "agent.lrr=1"], "did you mean `agent.lr`"),
         (["run", STUDY, "--seeds", "0"], "`--seeds` must be at least 1"),
+        (["run", STUDY, "--log", "mlfow"], "did you mean mlflow"),
+        (["run", STUDY, "--log", "mlflow=pigeon://x"], "an MLflow store must open"),
+        (["run", STUDY, "--set", "search.trials=5"], "must vary a setting"),
         (["run", STUDY, "--workers", "0"], "`--workers` must be at least 1"),
         (["run", "studies/stock-investment-ashares.toml"], "--set data.source=PATH"),
         (["show", "tests"], "this is not a run folder"),

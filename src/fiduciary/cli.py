@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
 
@@ -14,6 +14,7 @@ from fiduciary.core.errors import ConfigError, FiduciaryError
 if TYPE_CHECKING:
     from fiduciary.applications.stock_investment import StockInvestment
     from fiduciary.records import Run
+    from fiduciary.study.sinks import Sink
 
 
 def _examples(*lines: str) -> str:
@@ -58,6 +59,8 @@ def run(
     overrides: Overrides = None,
     seeds: int | None = None,
     workers: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    log: Annotated[list[str] | None, Parameter(negative=())] = None,
     out: Path | None = None,
 ) -> None:
     """Train, judge and report; a killed run continues when the same command is given again.
@@ -70,6 +73,12 @@ def run(
         Train with this many seeds, 0 to N-1, instead of the study's own.
     workers:
         Processes to train in; default: one for each core. The result does not depend on it.
+    engine:
+        local, or ray: the cluster at $RAY_ADDRESS, whose nodes must all see the run's folder; without an address, a Ray
+        on this machine. The result does not depend on it.
+    log:
+        Show progress elsewhere too: tensorboard or mlflow, or either with =WHERE (a folder; a server or sqlite:///FILE);
+        repeatable. The result does not depend on it.
     out:
         The run's folder; default: runs/NAME, with a suffix when settings were changed.
     """
@@ -81,7 +90,11 @@ def run(
         raise ConfigError("`--workers` must be at least 1", str(workers))
     stated = _read(study, overrides or ()).study()
     folder = out or Path("runs") / (study.stem + _suffix(overrides or ()))
-    _report(stated.run(folder, workers=workers or os.cpu_count() or 1, arguments=["fiduciary", *sys.argv[1:]]))
+    finished = stated.run(
+        folder, workers=workers or os.cpu_count() or 1, engine=engine, sinks=[_sink(each, folder) for each in log or ()],
+        arguments=["fiduciary", *sys.argv[1:]],
+    )  # fmt: skip
+    _report(finished)
 
 
 @app.command(
@@ -124,8 +137,9 @@ def check(study: Path, /, *, overrides: Overrides = None, seed: int = 0) -> None
     stated = _read(study, overrides or ()).study()
     table = Table("account", "half", "law", "trials", "worst deviation", title="all laws hold")
     for account, fold in stated.env.folds(stated.splits).items():
-        for half in ("train", "test"):
-            for law in check_env(getattr(fold, half), seed=seed):
+        halves = {"train": fold.train, "valid": fold.valid, "test": fold.test}
+        for half, env in halves.items():
+            for law in check_env(env, seed=seed) if env is not None else ():
                 table.add_row(account, half, law.name, str(law.trials), f"{law.worst:.1e}" if law.worst else "0")
     _print(table)
 
@@ -177,6 +191,23 @@ def _report(finished: "Run") -> None:
     page = reports.write(finished)
     _print(reports.console(finished))
     _say(f"record: {finished.root}/record.json\nreport: {page}")
+
+
+def _sink(log: str, folder: Path) -> "Sink":
+    """tensorboard or mlflow, with "=" and a place other than the usual one."""
+    from fiduciary.core.errors import nearest
+    from fiduciary.study import sinks
+
+    name, _, where = log.partition("=")
+    if name == "tensorboard":
+        return sinks.TensorBoard(where or folder / "tensorboard")
+    if name == "mlflow":
+        usual = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.parent / 'mlflow.db'}"
+        return sinks.MLflow(where or usual, experiment=folder.name)
+    near = nearest(name, ("tensorboard", "mlflow"))
+    raise ConfigError(
+        "`--log` takes tensorboard or mlflow, or either with =WHERE", repr(log), remedy=near and f"did you mean {near}?"
+    )
 
 
 def _read(study: Path, overrides: Sequence[str]) -> "StockInvestment":

@@ -12,6 +12,7 @@ from fiduciary.core.checks import check_env
 from fiduciary.core.config import read
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.markets.costs import Costs
+from fiduciary.study import Search
 from real_data import SHARED
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -20,6 +21,7 @@ STOCKS, INDEX = (
     SHARED / "ashares/ashare_daily_qfq_2010_2021.parquet",
     SHARED / "ashares/cn_index_daily_2005_2021.parquet",
 )
+VALID = ['split.valid=["2010", "2010"]', 'split.test=["2011", "2012"]']
 
 
 def test_the_shipped_study_is_the_one_described():
@@ -65,11 +67,30 @@ def test_the_rules_of_the_paper_stand_in_its_study():
         (["agnt.epsilon=2"], ConfigError, "did you mean `agent`"),
         (["costs.commision_bps=1"], ConfigError, "did you mean `costs.commission_bps`"),
         (["index.source=us-stocks"], ConfigError, "an index must be one symbol"),
+        (['split.valid=["2009", "2009"]'], ConfigError, "validation must lie strictly after the training"),
+        (["search.trials=5"], ConfigError, "must vary a setting"),
+        (["search.trails=5"], ConfigError, "did you mean `search.trials`"),
+        (['search.space.lr=[1e-4, 1e-2, "log"]'], ConfigError, "must have validation dates"),
+        ([*VALID, "search.space.net.frist=[8, 16]"], ConfigError, "did you mean `net.first`"),
+        ([*VALID, 'search.space.epsilon=[0.1, 2.0, "linear"]'], ConfigError, "`epsilon` must lie in"),
     ],
 )
 def test_mistakes_are_refused_before_any_work(overrides, error, message):
     with pytest.raises(error, match=message):
         read(US, StockInvestment, overrides).study()
+
+
+def test_a_study_file_states_validation_dates_and_a_search(tmp_path):
+    space = '\n[search]\ntrials = 7\n\n[search.space]\nlr = [1e-4, 1e-2, "log"]\n"net.first" = [8, 16]\nnet.second = [8, 16]\n'
+    (tmp_path / "found.toml").write_text(US.read_text() + space)
+    study = read(tmp_path / "found.toml", StockInvestment, VALID).study()
+    assert study.splits.valid == ("2010-01-01", "2010-12-31")
+    search = study.candidates["lstm-dqn"]
+    assert isinstance(search, Search) and search.trials == 7 and search.agent == read(US, StockInvestment).agent
+    assert set(search.space) == {"lr", "net.first", "net.second"}
+    fewer = read(tmp_path / "found.toml", StockInvestment, [*VALID, "search.trials=5"]).study()
+    assert fewer.candidates["lstm-dqn"].trials == 5
+    assert read(US, StockInvestment).study().splits.valid is None
 
 
 def test_a_study_must_state_its_costs(tmp_path):

@@ -30,6 +30,7 @@ class Outer:
     maybe: Inner | None = None
     seeds: tuple[int, ...] = (0,)
     choice: Inner | Other = field(default_factory=Other)
+    tuned: Inner = field(default_factory=lambda: Inner(0.7, {"a": "b"}))
 
 
 @pytest.fixture
@@ -48,6 +49,11 @@ def test_values_and_overrides_reach_their_places(file):
     assert got == Outer("bare words", Inner(0.3, {"symbol": "ticker"}), Inner(1.0), (1, 2))
 
 
+def test_what_a_table_leaves_out_stays_as_the_default_has_it(file):
+    got = read(file('title = "a"\n[tuned]\nnames = { c = "d" }\n[choice]\n'), Outer)
+    assert got.tuned == Inner(0.7, {"c": "d"}) and got.choice == Other()
+
+
 @pytest.mark.parametrize(
     ("text", "built"),
     [
@@ -64,7 +70,7 @@ def test_a_table_with_a_choice_says_which_by_kind(file, text, built):
     ("text", "overrides", "message"),
     [
         ('title = "a"\n[inner]\nlrr = 1', [], "`inner.lrr`: did you mean `inner.lr`"),
-        ('title = "a"\nzzz = 1', [], "known here: choice, inner, maybe, seeds, title"),
+        ('title = "a"\nzzz = 1', [], "known here: choice, inner, maybe, seeds, title, tuned"),
         ('title = "a"', ["innr.lr=1"], "did you mean `inner`"),
         ('title = "a"', ["inner.lr"], "takes key=value"),
         ('title = "a"', ["title.x=1"], "is a value itself"),

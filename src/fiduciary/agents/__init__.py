@@ -1,8 +1,21 @@
 """Policies and learners; one file per algorithm."""
 
+from fiduciary.agents.a2c import A2C
+from fiduciary.agents.cloning import Cloning
+from fiduciary.agents.ddpg import DDPG
+from fiduciary.agents.distributional import Distributional
 from fiduciary.agents.dqn import DQN
+from fiduciary.agents.evolution import CMAES
+from fiduciary.agents.exoq import ExoQ
 from fiduciary.agents.nets import EIIE, GRU, LSTM, MLP, TCN, Head, Transformer
+from fiduciary.agents.pathwise import Pathwise
 from fiduciary.agents.policies import NetPolicy, load
+from fiduciary.agents.ppo import PPO
+from fiduciary.agents.sac import SAC
+from fiduciary.agents.td3 import TD3
 from fiduciary.agents.training import Training
 
-__all__ = ["DQN", "EIIE", "GRU", "Head", "LSTM", "MLP", "NetPolicy", "TCN", "Training", "Transformer", "load"]
+__all__ = [
+    "A2C", "CMAES", "Cloning", "DDPG", "DQN", "Distributional", "EIIE", "ExoQ", "GRU", "Head", "LSTM", "MLP", "NetPolicy",
+    "PPO", "Pathwise", "SAC", "TCN", "TD3", "Training", "Transformer", "load",
+]  # fmt: skip

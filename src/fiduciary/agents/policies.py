@@ -38,13 +38,35 @@ def squash(outputs: Tensor, obs: Obs, rng: torch.Generator | None) -> Tensor:
 
 
 def softmax(outputs: Tensor, obs: Obs, rng: torch.Generator | None) -> Tensor:
-    """Outputs are scores of the weights."""
-    return outputs.double().softmax(-1)
+    """Outputs are scores of the weights: a deterministic policy, or the middle of a logistic normal."""
+    return outputs[..., : obs.legal.shape[-1]].double().softmax(-1)
 
 
 def quantiles(outputs: Tensor, obs: Obs, rng: torch.Generator | None) -> Tensor:
     """Outputs are quantiles of the return, [B, A * Q]: the legal action with the largest mean."""
     return greedy(outputs.unflatten(-1, (obs.legal.shape[-1], -1)).mean(-1), obs, rng)
+
+
+UTILITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "shortfall": lambda x: x.clamp(max=0.0),
+    "target": lambda x: -x.abs(),
+}
+"""f of stock plus return, for policies that see a stock."""
+
+
+def shortfall(outputs: Tensor, obs: Obs, rng: torch.Generator | None) -> Tensor:
+    """Outputs are quantiles of the return: the action that falls least short of the stock's debt, on average."""
+    return _by_utility("shortfall", outputs, obs, rng)
+
+
+def target(outputs: Tensor, obs: Obs, rng: torch.Generator | None) -> Tensor:
+    """Outputs are quantiles of the return: the action that brings stock plus return nearest to zero, on average."""
+    return _by_utility("target", outputs, obs, rng)
+
+
+def _by_utility(name: str, outputs: Tensor, obs: Obs, rng: torch.Generator | None) -> Tensor:
+    z: Tensor = outputs.unflatten(-1, (obs.legal.shape[-1], -1))
+    return greedy(UTILITIES[name](obs.account[:, -1:, None] + z).mean(-1), obs, rng)
 
 
 def dirichlet(outputs: Tensor, obs: Obs, rng: torch.Generator | None) -> Tensor:
@@ -53,8 +75,15 @@ def dirichlet(outputs: Tensor, obs: Obs, rng: torch.Generator | None) -> Tensor:
     return alpha / alpha.sum(-1, keepdim=True)
 
 
+def dirichlet_mode(outputs: Tensor, obs: Obs, rng: torch.Generator | None) -> Tensor:
+    """Outputs give the concentrations 1 + softplus: the likeliest weights, which reach the corners as the mean does not."""
+    excess = torch.nn.functional.softplus(outputs.double())
+    return excess / excess.sum(-1, keepdim=True)
+
+
 RULES: dict[str, Rule] = {
-    rule.__name__: rule for rule in (greedy, categorical, clamp, squash, softmax, quantiles, dirichlet)
+    rule.__name__: rule
+    for rule in (greedy, categorical, clamp, squash, softmax, quantiles, shortfall, target, dirichlet, dirichlet_mode)
 }
 """Names of rules in policy files."""
 

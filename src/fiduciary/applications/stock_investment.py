@@ -7,11 +7,12 @@ the risk-free rate, and an index.
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
-from fiduciary.agents import DQN
+from fiduciary.agents import A2C, CMAES, DQN, PPO, ExoQ
 from fiduciary.agents.rules import BuyAndHold
 from fiduciary.core.errors import ConfigError
+from fiduciary.core.types import Agent
 from fiduciary.data import Panel, load
 from fiduciary.envs import StockTrading
 from fiduciary.envs.stock_trading import Execution
@@ -19,7 +20,7 @@ from fiduciary.evaluation import splits
 from fiduciary.factors import SIM, SIM_RELATIVE, Factor
 from fiduciary.markets.costs import Costs
 from fiduciary.markets.venue import Venue
-from fiduciary.study import Study, Yardstick
+from fiduciary.study import Search, Study, Yardstick
 
 FACTORS: dict[str, tuple[Factor, ...]] = {"sim": SIM, "sim-relative": SIM_RELATIVE}
 
@@ -68,10 +69,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Dates:
-    """First and last date of training and test, both ends included; "2010" means the whole year."""
+    """First and last date of training, test and validation, both ends included; "2010" means the whole year.
+
+    Validation lies strictly between the two others; none = the agent is judged as it is after its last update.
+    """
 
     train: tuple[str, str]
     test: tuple[str, str]
+    valid: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,23 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """Settings of the agent to look for on the validation dates; see `study.Search`.
+
+    Attributes:
+        space: setting -> range or choices, such as lr = [1e-4, 1e-2, "log"]; "net.first" and a table net alike.
+        trials: how many to try; each counts as a trial of the question.
+    """
+
+    space: dict[str, Any] = field(default_factory=dict)
+    trials: int = 20
+
+    def search(self, agent: Agent) -> Search:
+        """The search that these settings describe."""
+        return Search(agent, _dotted(self.space), self.trials)
+
+
+@dataclass(frozen=True)
 class StockInvestment:
     """One study file, read.
 
@@ -110,7 +132,8 @@ class StockInvestment:
         venue: lots, holding days, price limits; no default either.
         index: an index to show beside; none where its `source` is empty.
         problem: capital, factors, window, execution, risk aversion.
-        agent: the learner; see `agents.DQN`.
+        agent: the learner; `kind` chooses among those of `agents` that take discrete actions, "dqn" if it is left out.
+        search: which of its settings to look for; none = all as they stand.
         seeds: one training each.
         notes: further assumptions that the report must state.
     """
@@ -123,9 +146,15 @@ class StockInvestment:
     venue: Venue
     index: Source | None = None
     problem: Problem = field(default_factory=Problem)
-    agent: DQN = field(default_factory=DQN)
+    agent: DQN | ExoQ | PPO | A2C | CMAES = field(default_factory=DQN)
+    search: Tuning | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The candidate's: network and agent, such as "lstm-dqn"."""
+        return f"{type(self.agent.net).__name__}-{type(self.agent).__name__}".lower()
 
     @cached_property
     def env(self) -> StockTrading:
@@ -142,10 +171,11 @@ class StockInvestment:
         if self.index is not None and self.index.source:
             index = self._index_env(self.index)
             yardsticks[self.index.label or index.panel.symbols[0]] = Yardstick(index, BuyAndHold())
+        agent = self.agent if self.search is None else self.search.search(self.agent)
+        split = splits.dates(train=self.split.train, valid=self.split.valid, test=self.split.test)
         return Study(
-            question=self.question, env=self.env, benchmark=BuyAndHold(), candidates={"lstm-dqn": self.agent},
-            splits=splits.dates(train=self.split.train, test=self.split.test), seeds=self.seeds, yardsticks=yardsticks,
-            notes=self.notes,
+            question=self.question, env=self.env, benchmark=BuyAndHold(), candidates={self.name: agent},
+            splits=split, seeds=self.seeds, yardsticks=yardsticks, notes=self.notes,
         )  # fmt: skip
 
     def _trading(self, panel: Panel, factors: tuple[Factor, ...], window: int) -> StockTrading:
@@ -165,3 +195,11 @@ class StockInvestment:
         close = tuple(factor for factor in SIM if factor.name == "close")
         env = replace(self._trading(panel, close, 1), venue=Venue(lot=0))
         return env if "open" in panel.fields else replace(env, execution="next_close")
+
+
+def _dotted(tables: dict[str, Any], place: str = "") -> dict[str, Any]:
+    """Tables below tables as names with dots."""
+    out: dict[str, Any] = {}
+    for name, value in tables.items():
+        out |= _dotted(value, f"{place}{name}.") if isinstance(value, dict) else {f"{place}{name}": value}
+    return out

@@ -52,7 +52,7 @@ def _apply(table: dict[str, Any], override: str) -> None:
 
 
 def _refuse_unknown(table: dict[str, Any], into: Any, file: str, place: str) -> dict[str, Any]:
-    """`table`, with every table that has a choice of dataclasses built; raises at the first key that `into` lacks."""
+    """`table` with defaults filled in and choices of dataclasses built; raises at the first key that `into` lacks."""
     fields = {field.name: field for field in dataclasses.fields(into) if field.init}
     hints, out = typing.get_type_hints(into), dict(table)
     for key, value in table.items():
@@ -66,13 +66,22 @@ def _refuse_unknown(table: dict[str, Any], into: Any, file: str, place: str) -> 
         choices = {option.__name__.lower(): option for option in _dataclasses_in(hints[key])}
         if not isinstance(value, dict) or not choices:
             continue
-        if len(choices) == 1:
-            out[key] = _refuse_unknown(value, next(iter(choices.values())), file, f"{name}.")
-        else:
-            kind = _kind(value.get("kind"), choices, fields[key], f"{name}.kind", file)
+        default, kind, rest = _default(fields[key]), next(iter(choices.values())), value
+        if len(choices) > 1:
+            kind = _kind(value.get("kind"), choices, default, f"{name}.kind", file)
             rest = {k: v for k, v in value.items() if k != "kind"}
-            out[key] = _build(_refuse_unknown(rest, kind, file, f"{name}."), kind, file, f"{name}.")
+        below = _refuse_unknown(rest, kind, file, f"{name}.")
+        if type(default) is kind:  # what a table leaves out stays as the default has it
+            below = {**{f.name: getattr(default, f.name) for f in dataclasses.fields(default) if f.init}, **below}
+        out[key] = below if len(choices) == 1 else _build(below, kind, file, f"{name}.")
     return out
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """A field's default value, or None."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
 
 
 def _dataclasses_in(hint: Any) -> list[Any]:
@@ -80,14 +89,10 @@ def _dataclasses_in(hint: Any) -> list[Any]:
     return [option for option in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(option)]
 
 
-def _kind(named: Any, choices: dict[str, Any], field: dataclasses.Field[Any], place: str, file: str) -> Any:
+def _kind(named: Any, choices: dict[str, Any], default: Any, place: str, file: str) -> Any:
     """The dataclass that a table's `kind` names; without one, the class of the field's default."""
-    if named is None:
-        factory, default = field.default_factory, field.default
-        if factory is not dataclasses.MISSING:
-            return type(factory())
-        if default is not dataclasses.MISSING and default is not None:
-            return type(default)
+    if named is None and type(default) in choices.values():
+        return type(default)
     if str(named).lower() not in choices:
         near = nearest(str(named), choices)
         remedy = f"did you mean {near!r}?" if near else ""

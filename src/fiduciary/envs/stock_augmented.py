@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fiduciary.core import trees
 from fiduciary.core.errors import ConfigError
-from fiduciary.core.types import Env, Obs, Source, Spec, Step
+from fiduciary.core.types import Env, Obs, Policy, Source, Spec, Step
 
 STOCK = "stock"
 
@@ -30,6 +31,13 @@ class Stocked(NamedTuple):
 
     inner: Any
     stock: Tensor
+
+
+class Choice(NamedTuple):
+    """The stock that serves one level of CVaR best, and the CVaR that it reached in simulation."""
+
+    stock: float
+    cvar: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +72,33 @@ class StockAugmented:
     def fixed(self, stock: float) -> "StockAugmented":
         """The same problem in which every episode begins with `stock`."""
         return replace(self, stock=(stock, stock))
+
+    def serve(
+        self, policy: Policy, tau: float, *, rng: torch.Generator, episodes: int = 1_000, stocks: int = 81
+    ) -> Choice:
+        """Which c_0 = -b reaches the largest b + E[(G - b)_-] / tau under `policy`: the tail mean of level tau.
+
+        Tries `stocks` values, evenly between the lowest and the highest, each on the same `episodes` worlds.
+
+        Raises:
+            ConfigError: `tau` outside (0, 1].
+        """
+        if not 0 < tau <= 1:
+            raise ConfigError("`tau` must lie in (0, 1]", repr(tau))
+        tried = torch.linspace(*self.stock, stocks, dtype=torch.float64, device=rng.device)
+        inner = self.env.init(episodes, rng)
+        leaves = [leaf.repeat(stocks, *[1] * (leaf.dim() - 1)) for leaf in trees.leaves(inner)]
+        state = Stocked(trees.rebuild(inner, leaves), tried.repeat_interleave(episodes))
+        total, alive, carry = torch.zeros_like(state.stock), torch.ones_like(state.stock), None
+        for k in range(self.spec.horizon):
+            action, carry = policy.act(self.observe(state), carry, None)
+            state, step = self.step(state, action)
+            total += alive * self.gamma**k * step.reward
+            alive *= ~step.last
+        b = -tried
+        cvar = b + (total.view(stocks, episodes) - b.unsqueeze(-1)).clamp(max=0.0).mean(-1) / tau
+        best = cvar.argmax()
+        return Choice(float(tried[best]), float(cvar[best]))
 
     def sources(self) -> list[Source]:
         """The data behind the plain problem."""

@@ -15,7 +15,7 @@ that meet a bar locked at its limit are not filled.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple, get_args
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from fiduciary.core.errors import ConfigError
-from fiduciary.core.types import Fold, Ledger, Obs, Source, Spec, Split, Step, View, transition
+from fiduciary.core.types import Fold, Ledger, Obs, Source, Spec, Split, Step, Sweep, View, transition
 from fiduciary.data.panel import Panel, span
 from fiduciary.factors import SIM, Factor, Scaler, compute
 from fiduciary.markets import costs as market_costs
@@ -71,7 +71,8 @@ class World(NamedTuple):
         fill: [M] float64 money, price at which orders are filled on that bar.
         close: [M] float64 money.
         day: [M] int64, days since 1970-01-01.
-        trading: [M] bool, shares changed hands that day; a bar without volume fills no order.
+        buyable, sellable: [M] bool, that bar fills a purchase, a sale: it has volume and is not locked at its limit.
+        interest: [M] float64, earned by idle cash since the bar before, as a fraction of it.
         first, last: [N] int64, first and last bar of each symbol on which an episode may stand.
     """
 
@@ -79,7 +80,9 @@ class World(NamedTuple):
     fill: Tensor
     close: Tensor
     day: Tensor
-    trading: Tensor
+    buyable: Tensor
+    sellable: Tensor
+    interest: Tensor
     first: Tensor
     last: Tensor
 
@@ -174,51 +177,53 @@ class StockTrading:
 
     def observe(self, state: Account) -> Obs:
         """Window of scaled factors up to t, the position as a fraction of wealth, and the legal actions."""
-        close = self.world.close[state.t]
-        holding = state.shares > 0
-        legal = torch.stack((torch.ones_like(holding), self._can_buy(state), holding & self._settled(state)), dim=-1)
-        position = state.shares * close / self.wealth(state)
+        close = _at(self.world.close, state.t)
+        worth = state.shares * close
+        can_buy, can_sell = self._can_buy(state, close), self._settled(state) & (state.shares > 0)
+        legal = torch.stack((torch.ones_like(can_buy), can_buy, can_sell), dim=-1)
+        position = worth / (state.cash + worth)
         return Obs(View(self.world.features, state.t, self.window), position.unsqueeze(-1).float(), legal)
 
     def step(self, state: Account, action: Tensor) -> tuple[Account, Step]:
         """Fill what can be filled, move one bar, book it. An illegal action holds; an ended account stands still."""
-        now, then = state.t, torch.minimum(state.t + 1, state.end)
-        action = torch.where(now < state.end, action, HOLD)
+        now, then, live = state.t, torch.minimum(state.t + 1, state.end), state.t < state.end
         bar = then if self._lag else now
-        price, close, next_close = self.world.fill[bar], self.world.close[now], self.world.close[then]
+        close, next_close, price = (_at(self.world.close, now), _at(self.world.close, then), _at(self.world.fill, bar))
 
-        bought, sold = self._orders(state, action, bar)
-        shares = state.shares + bought - sold
-        traded = (bought - sold) * price
+        buys = live & (action == BUY) & _at(self.world.buyable, bar) & self._can_buy(state, close)
+        sells = live & (action == SELL) & _at(self.world.sellable, bar) & self._settled(state)
+        lots = self.venue.whole_lots(self.costs.affordable(state.cash, price))
+        order = torch.where(buys, lots, torch.where(sells, -state.shares, 0.0))
+        traded = order * price
         fees, impact = self.costs.fees(traded), self.costs.impact(traded)
-        cash = state.cash - traded - fees - impact
+        shares, cash = state.shares + order, state.cash - traded - fees - impact
         # Cash that waits overnight earns interest: the old balance if the fill comes tomorrow, the new one if it came now.
-        carry = (state.cash if self._lag else cash) * self._interest(now, then)
+        carry = self._interest(state.cash if self._lag else cash, then, live)
         cash = cash + carry
         pnl = state.shares * (price - close) + shares * (next_close - price)
 
-        before = self.wealth(state)
+        before = state.cash + state.shares * close
         r = (cash + shares * next_close - before) / before
         steps = state.steps + 1
         mean_return = state.mean_return + (r - state.mean_return) / steps
         u = r - 0.5 * self.risk_aversion * (r - mean_return) ** 2
         reward = (u - self.utility[0]) / self.utility[1]
 
-        after = Account(then, state.end, cash, shares, torch.where(bought > 0, bar, state.bought), steps, mean_return)
+        after = Account(then, state.end, cash, shares, torch.where(order > 0, bar, state.bought), steps, mean_return)
         ledger = Ledger(pnl, -fees, -impact, carry)
         return after, transition(reward, last=then >= state.end, ledger=ledger, traded=traded)
 
     def wealth(self, state: Account) -> Tensor:
         """Cash plus shares at the close."""
-        return state.cash + state.shares * self.world.close[state.t]
+        return state.cash + state.shares * self.mark(state)
 
     def mark(self, state: Account) -> Tensor:
         """Close of t."""
-        return self.world.close[state.t]
+        return _at(self.world.close, state.t)
 
     def when(self, state: Account) -> Tensor:
         """Date of bar t, in days since 1970-01-01."""
-        return self.world.day[state.t]
+        return _at(self.world.day, state.t)
 
     def perturb(self, state: Account, rng: torch.Generator) -> "StockTrading":
         """Redraw every bar after the present: prices leave on another path, volumes are reshuffled in size."""
@@ -230,6 +235,38 @@ class StockTrading:
         for f, name in enumerate(self.panel.fields):
             values[later, :, f] *= size if name == "volume" else path
         return replace(self, panel=replace(self.panel, values=values))
+
+    def sweep(self) -> Sweep:
+        """Every action at every bar for an account in cash and for holders, by `step` itself; P = 2 + bars of a wait.
+
+        Account states: 0 in cash; 1 + k all in stock, bought k bars ago (the last k stands for all later ones, which may
+        sell). The running mean of returns in the utility is taken as 0: it moves a reward by A (r rbar - rbar^2 / 2) at most.
+        Cash left over by lots is not carried from bar to bar.
+        """
+        first, last = self.world.first, self.world.last
+        bar = torch.cat([torch.arange(a, b) for a, b in zip(first.tolist(), last.tolist(), strict=True)])
+        end = torch.cat([torch.full((b - a,), b) for a, b in zip(first.tolist(), last.tolist(), strict=True)])
+        ages = range(1 + max(0, self.venue.hold_days - self._lag))
+        capital = torch.full(bar.shape, self.cash / len(self.panel.symbols), dtype=torch.float64)
+        none = torch.zeros_like(capital)
+        long_ago = torch.full_like(none, torch.inf)
+        held = capital / self.world.close[bar]
+        grid = [Account(bar, end, capital, none, bar, long_ago, none)]
+        grid += [Account(bar, end, none, held, bar - age, long_ago, none) for age in ages]
+        seen = [self.observe(state) for state in grid]
+        outcomes = [[self.step(state, torch.full_like(bar, a)) for a in (HOLD, BUY, SELL)] for state in grid]
+
+        def place(state: Account) -> Tensor:
+            return torch.where(state.shares > 0, 1 + (state.t - state.bought).clamp(max=len(ages) - 1), 0)
+
+        def table(of: Callable[[Account, Step], Tensor]) -> Tensor:
+            return torch.stack([torch.stack([of(*each) for each in row], -1) for row in outcomes], 1)
+
+        return Sweep(
+            bar, torch.stack([obs.account for obs in seen], 1), torch.stack([obs.legal for obs in seen], 1),
+            reward=table(lambda _, step: step.reward), following=table(lambda after, _: place(after)),
+            discount=table(lambda _, step: step.discount), chained=bar + 1 < end, bars=self.world.features,
+        )  # fmt: skip
 
     # --- splitting ---------------------------------------------------------------------------------------------------
 
@@ -259,26 +296,19 @@ class StockTrading:
     def _lag(self) -> int:
         return 0 if self.execution == "close" else 1
 
-    def _orders(self, state: Account, action: Tensor, bar: Tensor) -> tuple[Tensor, Tensor]:
-        """Units bought and sold on `bar`, [B] each: zero where the rules or the market do not let the order through."""
-        price, previous_close, trading = self.world.fill[bar], self.world.close[bar - 1], self.world.trading[bar]
-        buys = trading & (action == BUY) & self._can_buy(state) & self.venue.buyable(price, previous_close)
-        sells = trading & (action == SELL) & self._settled(state) & self.venue.sellable(price, previous_close)
-        lots = self.venue.whole_lots(self.costs.affordable(state.cash, price))
-        return torch.where(buys, lots, 0.0), torch.where(sells, state.shares, 0.0)
-
-    def _can_buy(self, state: Account) -> Tensor:
+    def _can_buy(self, state: Account, close: Tensor) -> Tensor:
         """[B] bool: nothing is held and the cash pays for a lot at the close."""
-        lots = self.venue.whole_lots(self.costs.affordable(state.cash, self.world.close[state.t]))
-        return (state.shares == 0) & (lots > 0)
+        return self.venue.enough(self.costs.affordable(state.cash, close)) & (state.shares == 0)
 
     def _settled(self, state: Account) -> Tensor:
         """[B] bool: a sale ordered now would be filled enough bars after the purchase."""
-        return state.t + self._lag - state.bought >= self.venue.hold_days
+        return state.t - state.bought >= self.venue.hold_days - self._lag
 
-    def _interest(self, now: Tensor, then: Tensor) -> Tensor:
-        years = (self.world.day[then] - self.world.day[now]).double() / 365.0
-        return torch.expm1(years * float(np.log1p(self.cash_rate)))
+    def _interest(self, balance: Tensor, then: Tensor, live: Tensor) -> Tensor:
+        """[B] money earned by `balance` up to bar `then`; an ended account earns nothing."""
+        if self.cash_rate == 0:
+            return torch.zeros_like(balance)
+        return balance * torch.where(live, _at(self.world.interest, then), 0.0)
 
     @cached_property
     def world(self) -> World:
@@ -302,9 +332,13 @@ class StockTrading:
         days = torch.from_numpy(dates.astype("datetime64[D]").astype(np.int64))
         bounds = (torch.tensor(first), torch.tensor(last))
         table32 = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32))
-        return World(
-            table32, torch.from_numpy(fills), torch.from_numpy(closes), days, torch.from_numpy(volumes > 0), *bounds
-        )
+        fill_t, close_t, trading = (torch.from_numpy(column) for column in (fills, closes, volumes > 0))
+        # What the market lets through and what cash earns depend on the bar alone, so no step works them out again.
+        buyable = trading & self.venue.buyable(fill_t, close_t.roll(1))
+        sellable = trading & self.venue.sellable(fill_t, close_t.roll(1))
+        years = days.diff(prepend=days[:1]).double() / 365.0
+        interest = torch.expm1(years * float(np.log1p(self.cash_rate)))
+        return World(table32, fill_t, close_t, days, buyable, sellable, interest, *bounds)
 
     def _alarms(self) -> tuple[str, ...]:
         seen = "Orders are filled at the price that the policy has just seen: results are optimistic."
@@ -356,6 +390,11 @@ class StockTrading:
                 remedy="shorten the window, move the dates or load more history",
             )
         return first, last
+
+
+def _at(column: Tensor, bar: Tensor) -> Tensor:
+    """`column[bar]`, [B], at a third of its cost: there is no index to broadcast."""
+    return column.index_select(0, bar)
 
 
 def _holding_utility(close: Tensor, risk_aversion: float) -> tuple[float, float]:

@@ -13,6 +13,7 @@ RANGE = {
     "rate_of_return": (-1.0, np.inf),
     "annual_return": (-1.0, np.inf),
     "train_return": (-1.0, np.inf),
+    "valid_return": (-1.0, np.inf),
     "volatility": (0.0, np.inf),
     "annual_volatility": (0.0, np.inf),
     "max_drawdown": (-1.0, 0.0),

@@ -37,21 +37,24 @@ class Costs:
 
     def fees(self, traded: Tensor) -> Tensor:
         """Commission and duty on signed money `traded` [B] (positive bought): [B], never negative."""
-        size = traded.abs()
-        commission = (size * (self.commission_bps * 1e-4)).clamp(min=self.minimum_fee)
-        duty = (-traded).clamp(min=0.0) * (self.stamp_duty_bps * 1e-4)
-        return torch.where(size > 0, commission + duty, 0.0)
+        fees = traded.abs() * (self.commission_bps * 1e-4)
+        if self.minimum_fee:
+            fees = torch.where(traded == 0, 0.0, fees.clamp(min=self.minimum_fee))
+        if self.stamp_duty_bps:
+            fees = fees - traded.clamp(max=0.0) * (self.stamp_duty_bps * 1e-4)
+        return fees
 
     def impact(self, traded: Tensor) -> Tensor:
         """Slippage on signed money `traded` [B]: [B], never negative."""
-        return traded.abs() * (self.slippage_bps * 1e-4)
+        return traded.abs() * (self.slippage_bps * 1e-4) if self.slippage_bps else torch.zeros_like(traded)
 
     def affordable(self, cash: Tensor, price: Tensor) -> Tensor:
         """Most units [B], unrounded, whose price, commission and slippage `cash` [B] money can pay at `price` [B]."""
         slip = self.slippage_bps * 1e-4
-        by_rate = cash / (price * (1.0 + self.commission_bps * 1e-4 + slip))
-        by_minimum = (cash - self.minimum_fee) / (price * (1.0 + slip))
-        return torch.minimum(by_rate, by_minimum).clamp(min=0.0)
+        units = cash / (price * (1.0 + self.commission_bps * 1e-4 + slip))
+        if self.minimum_fee:
+            units = torch.minimum(units, (cash - self.minimum_fee) / (price * (1.0 + slip)))
+        return units.clamp(min=0.0)
 
 
 def linear(bps: float) -> Costs:

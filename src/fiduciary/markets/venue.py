@@ -43,6 +43,10 @@ class Venue:
         """Round units [B] down to whole lots."""
         return torch.floor(units / self.lot) * self.lot if self.lot else units
 
+    def enough(self, units: Tensor) -> Tensor:
+        """[B] bool: `units` [B], unrounded, hold a whole lot, or anything at all where fractions are allowed."""
+        return units >= self.lot if self.lot else units > 0.0
+
     def buyable(self, price: Tensor, previous_close: Tensor) -> Tensor:
         """[B] bool: not locked at the upper limit."""
         return price < previous_close * (1.0 + self._limit())

@@ -35,6 +35,16 @@ class Path(Strict):
     fees: list[float]
 
 
+class Trial(Strict):
+    """One try of a search: the settings and their value, log growth of wealth on the validation dates.
+
+    The value is NaN where the trial came to nothing: it diverged, lost everything, or was refused by the agent.
+    """
+
+    parameters: dict[str, Any]
+    value: Number
+
+
 class Cell(Strict):
     """One policy on one account with one seed (None for rules, which need none).
 
@@ -42,8 +52,10 @@ class Cell(Strict):
         account, policy, seed: which cell this is.
         train_return: rate of return of one pass through the training dates (hindsight: it was learned there).
         train_days: first and last day of that pass, from 1970-01-01.
+        valid_return, valid_days: the same of the validation dates, by which it was chosen; None where there are none.
         test: the account through the test dates.
         curve: progress of training: `update` and figures such as `loss` and `reward`.
+        trials: of the search for its settings, in order; none where nothing was searched.
         policy_file: learned weights, relative to the run folder, or "".
     """
 
@@ -52,8 +64,11 @@ class Cell(Strict):
     seed: int | None
     train_return: Number
     train_days: tuple[int, int]
+    valid_return: float | None = None
+    valid_days: tuple[int, int] | None = None
     test: Path
     curve: list[dict[str, float]]
+    trials: list[Trial] = []
     policy_file: str = ""
 
 
@@ -107,7 +122,8 @@ class Data(Strict):
 class Result(Strict):
     """The deterministic part of a record.
 
-    `train` and `test` are the first and last days that were really used; `cells` holds the SHA-256 of every cell that the
+    `train`, `valid` and `test` are the first and last days that were really used; `searched` says how many settings were
+    tried for each account and seed of a candidate that looked for its own; `cells` holds the SHA-256 of every cell that the
     figures were computed from, by its path below the run folder.
     """
 
@@ -118,6 +134,7 @@ class Result(Strict):
     accounts: list[str]
     seeds: list[int]
     train: tuple[str, str]
+    valid: tuple[str, str] | None = None
     test: tuple[str, str]
     currency: str
     capital: float
@@ -126,6 +143,7 @@ class Result(Strict):
     alarms: list[str]
     data: list[Data]
     effective: dict[str, Any]
+    searched: dict[str, int] = {}
     cells: dict[str, str]
 
 

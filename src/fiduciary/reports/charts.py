@@ -20,6 +20,8 @@ Numbers = Sequence[float] | Floats
 CANDIDATES = ("#1f4fd8", "#8b3fc7", "#0c8599", "#c2255c")
 GREYS = ("#98a2b3", "#667085", "#d0d5dd")
 BENCHMARK, YARDSTICK, BUY, SELL, PRICE = "#1d2433", "#c27803", "#12805c", "#c92a2a", "#667085"
+BOUGHT, SOLD = ("buy", 1, BUY, "triangle-up"), ("sell", -1, SELL, "triangle-down")
+TRADE = ("trade", 1, "#1f4fd8", "circle")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -133,7 +135,9 @@ def _style(role: str, place: int) -> tuple[str, str]:
 
 def _fills(path: Path, choice: int) -> Iterable[Trace]:
     traded = np.asarray(path.traded)
-    for side, sign, color, symbol in (("buy", 1, BUY, "triangle-up"), ("sell", -1, SELL, "triangle-down")):
+    # The money of several assets in one account has no sign, and so no side.
+    unsigned = bool(path.action) and isinstance(path.action[0], list) and not (traded < 0).any()
+    for side, sign, color, symbol in (TRADE,) if unsigned else (BOUGHT, SOLD):
         at = np.flatnonzero(traded * sign > 0) + 1
         yield {
             **_line(dates(np.asarray(path.days)[at]), np.asarray(path.mark)[at], side, color, ""),

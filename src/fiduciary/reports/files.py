@@ -20,7 +20,7 @@ def markdown(run: Run) -> Path:
         RecordError: the run is not finished, or its folder is damaged.
     """
     path = run.root / "report.md"
-    write_atomic(path, ("\n\n".join(_sections(run.record)) + "\n").encode())
+    write_atomic(path, ("\n\n".join(_sections(run)) + "\n").encode())
     return path
 
 
@@ -45,8 +45,8 @@ def summary(record: Record) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _sections(record: Record) -> Iterator[str]:
-    result = record.result
+def _sections(run: Run) -> Iterator[str]:
+    record, result = run.record, run.result
     yield f"# {_text(result.question)}"
     for judgement in result.judgements:
         yield f"**{_text(words.sentence(judgement))}**"
@@ -63,6 +63,10 @@ def _sections(record: Record) -> Iterator[str]:
     for name in result.accounts:
         yield f"## {_text(name)}"
         yield _figures(tables.account(result, name))
+    if result.searched:
+        yield "## Search"
+        yield f"{_text(words.searched(result))}. The settings kept:"
+        yield _table(["account", "seed", "log growth in validation", "settings"], tables.choices(run.cells))
     yield "## Assumptions"
     yield _list(result.assumptions) or "None stated."
     yield "## Data"
@@ -76,7 +80,7 @@ def _sections(record: Record) -> Iterator[str]:
 def _facts(result: Result) -> str:
     capital = words.money(result.capital, result.currency)
     return _list([
-        f"Judged on {' to '.join(result.test)}; learned on {' to '.join(result.train)}.",
+        f"Judged on {' to '.join(result.test)}; learned on {words.learned(result)}.",
         f"Capital {capital} in {len(result.accounts)} accounts; {len(result.seeds)} seeds.",
     ])  # fmt: skip
 

@@ -42,7 +42,7 @@ def render(run: Run) -> str:
     return environment.get_template("page.html").render(
         record=record, result=record.result, words=words, total=tables.total(record.result),
         overview=tables.overview(record.result), accounts=_accounts(book), learning=_learning(book, figures),
-        charts=figures, plotly=get_plotlyjs(), single=len(record.result.seeds) == 1,
+        choices=tables.choices(run.cells), charts=figures, plotly=get_plotlyjs(), single=len(record.result.seeds) == 1,
         # Text from a record cannot know the digest of the record it stands in, so it cannot run as a script.
         nonce=hashlib.sha256(record.model_dump_json().encode()).hexdigest(),
     )  # fmt: skip

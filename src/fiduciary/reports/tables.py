@@ -1,8 +1,10 @@
 """A result's rows as tables of text, shared by the page, the files and the terminal."""
 
+import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from fiduciary.records.schema import Estimate, Result, Row
+from fiduciary.records.schema import Cell, Estimate, Result, Row
 from fiduciary.reports import words
 
 TOTAL = "total"
@@ -69,6 +71,26 @@ def overview(result: Result, figure: str = "rate_of_return") -> Overview:
     return Overview(columns, lines)
 
 
+class Choice(NamedTuple):
+    """What a search ended with, in text: on which account, with which seed, the best value, its settings."""
+
+    account: str
+    seed: str
+    best: str
+    parameters: str
+
+
+def choices(cells: Iterable[Cell]) -> list[Choice]:
+    """The best trial of every cell that searched, the earliest of equals."""
+    out = []
+    for cell in cells:
+        finite = [trial for trial in cell.trials if math.isfinite(trial.value)]
+        if finite:
+            best = max(finite, key=lambda trial: trial.value)
+            out.append(Choice(cell.account, str(cell.seed), words.fine_number(best.value), words.parameters(best)))
+    return out
+
+
 def columns_of(rows: list[Row]) -> list[Column]:
     """One column for each row, in their order."""
     return [Column(row.policy, row.role) for row in rows]
@@ -84,5 +106,5 @@ def _table(rows: list[Row], figures: list[words.Figure], currency: str) -> Table
         values: list[Estimate | None] = [row.figures.get(figure.name) for row in rows]
         if any(value is not None for value in values):
             cells = [words.estimate(value, figure, currency) for value in values]
-            lines.append(Line(figure.label, cells, figure.name == words.HINDSIGHT))
+            lines.append(Line(figure.label, cells, figure.name in words.HINDSIGHT))
     return Table(columns_of(rows), lines)

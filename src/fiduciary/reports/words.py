@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fiduciary.records.schema import Estimate, Judgement, Result
+from fiduciary.records.schema import Estimate, Judgement, Result, Trial
 
 NOTHING = "n/a"
 
@@ -91,8 +91,10 @@ FIGURES = (
     Figure("final_wealth", "Final account value", money, "Cash plus positions at the last price.", money=True),
     Figure("train_return", "Return in training", percent,
            "Rate of return on the dates it learned from. Hindsight: it says what was memorised, not what to expect."),
+    Figure("valid_return", "Return in validation", percent,
+           "Rate of return on the dates by which it was chosen. Hindsight: the best of several looks there is partly luck."),
 )  # fmt: skip
-HINDSIGHT = "train_return"
+HINDSIGHT = ("train_return", "valid_return")
 
 
 class Shown(NamedTuple):
@@ -146,6 +148,30 @@ def sentence(judgement: Judgement) -> str:
     return f"{opening}: its annual log growth was {_compared(judgement.difference)} ({facts})."
 
 
+def learned(result: Result) -> str:
+    """The dates of training and of validation."""
+    chosen = f", chosen on {' to '.join(result.valid)}" if result.valid else ""
+    return f"{' to '.join(result.train)}{chosen}"
+
+
+def searched(result: Result) -> str:
+    """How many settings were tried, or "" where none were looked for."""
+    return "; ".join(
+        f"{name} tried {count(tries)} setting{'s' if tries != 1 else ''} for each account and seed, trained with all of them, "
+        "and kept the one that grew most on the validation dates. Each counts as a trial"
+        for name, tries in result.searched.items()
+    )
+
+
+def parameters(trial: Trial) -> str:
+    """Settings of one trial: "lr 0.00123, net.first 32"."""
+    return ", ".join(f"{name} {_setting(value)}" for name, value in trial.parameters.items())
+
+
+def _setting(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def confidence(judgement: Judgement) -> str:
     """Confidence of the verdict's interval, its level shared among the trials: "95 %"."""
     return f"{100 * (1 - judgement.level / judgement.trials):.4g} %"
@@ -191,7 +217,8 @@ def meanings(result: Result) -> list[tuple[str, str]]:
          "(Student's t), so it holds the luck of the period and of training. The error level of "
          f"{percent(first.level, digits=0)} is shared among all trials of the question: the more was tried, the wider the "
          "interval."),
-        ("Trials", "Different configurations tried for this question so far, in all runs kept side by side."),
+        ("Trials", "Different configurations tried for this question so far, in all runs kept side by side; every setting "
+         "that a search tried is one."),
         ("p-value", "How often a difference at least this far from zero would come from chance alone, in either "
          "direction, for one trial."),
         ("In total", "All accounts added up day by day. An account without a price on a day counts at its last value."),

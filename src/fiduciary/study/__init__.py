@@ -1,5 +1,6 @@
 """Ask a question before the first run, and keep the answer."""
 
+from fiduciary.study.search import Search
 from fiduciary.study.study import Study, Yardstick
 
-__all__ = ["Study", "Yardstick"]
+__all__ = ["Search", "Study", "Yardstick"]

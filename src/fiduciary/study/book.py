@@ -54,6 +54,11 @@ class Book:
         first, last = zip(*(cell.train_days for cell in self._of(CASH, None)), strict=True)
         return _iso(min(first)), _iso(max(last))
 
+    def valid_dates(self) -> tuple[str, str] | None:
+        """First and last day of validation, over all accounts, if there is one."""
+        known = [cell.valid_days for cell in self._of(CASH, None) if cell.valid_days]
+        return (_iso(min(first for first, _ in known)), _iso(max(last for _, last in known))) if known else None
+
     def rows(self) -> list[schema.Row]:
         """Total first, then account by account; within each, candidates, benchmark, baselines, yardsticks."""
         rows = [self._row(TOTAL, policy) for policy in self.roles]
@@ -106,11 +111,12 @@ class Book:
         ]
 
     def _row(self, account: str, policy: str) -> schema.Row:
-        by_seed = [self._figures(account, policy, seed) for seed in self.seeds(policy)]
+        by_seed = [self.figures(account, policy, seed) for seed in self.seeds(policy)]
         figures = {name: _estimate(name, [one[name] for one in by_seed]) for name in by_seed[0]}
         return schema.Row(account=account, policy=policy, role=self.roles[policy], figures=figures)
 
-    def _figures(self, account: str, policy: str, seed: int | None) -> dict[str, float]:
+    def figures(self, account: str, policy: str, seed: int | None) -> dict[str, float]:
+        """All figures of one policy with one seed on one account, or on their total."""
         cells = self._of(policy, seed) if account == TOTAL else [self._cell(account, policy, seed)]
         path = self.total(policy, seed) if account == TOTAL else cells[0].test
         cash = self.total(CASH, None) if account == TOTAL else self._cell(account, CASH).test
@@ -126,6 +132,8 @@ class Book:
         figures["exposure"] = float(np.mean(path.exposure))
         capital = [cell.test.wealth[0] for cell in cells]
         figures["train_return"] = float(np.average([cell.train_return for cell in cells], weights=capital))
+        if all(cell.valid_return is not None for cell in cells):
+            figures["valid_return"] = float(np.average([cell.valid_return or 0.0 for cell in cells], weights=capital))
         return figures
 
     def _of(self, policy: str, seed: int | None) -> list[schema.Cell]:

@@ -11,6 +11,10 @@ from fiduciary.evaluation.metrics import rate_of_return
 from fiduciary.evaluation.rollout import Trajectory, rollout
 from fiduciary.records import schema
 from fiduciary.records.folder import RunFolder, read_checkpoint, write_checkpoint
+from fiduciary.study.search import Search
+
+PACE = "steps/s"
+"""Name under which agents report how fast they learn."""
 
 
 class Key(NamedTuple):
@@ -41,15 +45,28 @@ def compute(task: Task, tell: Tell) -> None:
     # Worlds are drawn from streams that no policy owns, so that all policies meet the same ones.
     fit = seeds.generator(key.seed or 0, key.account, key.policy, "fit")
     fold, who = task.fold, task.who
-    policy = who.fit(fold.train, rng=fit, watch=watch, valid=fold.valid) if isinstance(who, Agent) else who
-    test = rollout(fold.test, policy, rng=seeds.generator(0, key.account, "test"))
-    train = rollout(fold.hindsight, policy, rng=seeds.generator(0, key.account, "train"))
+    trials: list[schema.Trial] = []
+    if isinstance(who, Search):
+        policy, trials = who.search(fold.train, rng=fit, watch=watch, valid=fold.valid)
+    else:
+        policy = who.fit(fold.train, rng=fit, watch=watch, valid=fold.valid) if isinstance(who, Agent) else who
+    passes = {"train": fold.hindsight, "valid": fold.valid, "test": fold.test}
+    lived = {
+        name: rollout(env, policy, rng=seeds.generator(0, key.account, name))
+        for name, env in passes.items() if env is not None
+    }  # fmt: skip
+    train, valid = lived["train"], lived.get("valid")
     cell = schema.Cell(
-        account=key.account, policy=key.policy, seed=key.seed, train_return=rate_of_return(train.wealth),
-        train_days=(int(train.days[0]), int(train.days[-1])),
-        test=_path(test), curve=watch.curve, policy_file=_save(folder, key, policy),
+        account=key.account, policy=key.policy, seed=key.seed,
+        train_return=rate_of_return(train.wealth), train_days=_ends(train),
+        valid_return=None if valid is None else rate_of_return(valid.wealth), valid_days=valid and _ends(valid),
+        test=_path(lived["test"]), curve=watch.curve, trials=trials, policy_file=_save(folder, key, policy),
     )  # fmt: skip
     folder.write_cell(cell)
+
+
+def _ends(t: Trajectory) -> tuple[int, int]:
+    return int(t.days[0]), int(t.days[-1])
 
 
 def _save(folder: RunFolder, key: Key, policy: Policy) -> str:
@@ -91,5 +108,6 @@ class _CellWatch:
         write_checkpoint(self.file, {"agent": state, "curve": self.curve})
 
     def progress(self, done: int, total: int, figures: dict[str, float]) -> None:
-        self.curve.append({"update": float(done), **figures})
+        # The curve belongs to the result, and how fast a machine is does not.
+        self.curve.append({"update": float(done), **{name: x for name, x in figures.items() if name != PACE}})
         self.tell(self.key, done, total, figures)

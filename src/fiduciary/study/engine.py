@@ -1,49 +1,61 @@
-"""Run cells in this process or in several, with one progress bar. One torch thread each: small networks are slower on two."""
+"""Run cells in this process, in several, or on a cluster, and tell whoever listens how they get on."""
 
 import multiprocessing as mp
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from queue import Empty
-from typing import Any
+from typing import Any, Literal, get_args
 
-from fiduciary.core.errors import RecordError
-from fiduciary.study.cells import Key, Task, compute
+from fiduciary.core.errors import ConfigError, RecordError
+from fiduciary.study import cluster
+from fiduciary.study.cells import PACE, Key, Task, Tell, compute
+from fiduciary.study.threads import one_thread
 
+Engine = Literal["local", "ray"]
 _inbox: Any = None
 
 
-def run(tasks: Sequence[Task], *, workers: int, total: int, progress: bool) -> None:
+def require(engine: Engine) -> None:
+    """Refuse an engine that cannot run, before any work.
+
+    Raises:
+        ConfigError: there is no such engine, or its library is missing.
+    """
+    if engine not in get_args(Engine):
+        raise ConfigError(f"`engine` must be one of {', '.join(get_args(Engine))}", repr(engine))
+    if engine == "ray":
+        cluster.require()
+
+
+def run(
+    tasks: Sequence[Task], *, workers: int, total: int, progress: bool, engine: Engine = "local",
+    listeners: Sequence[Tell] = (),
+) -> None:  # fmt: skip
     """Compute `tasks`; `total` counts the cells that were done before, too."""
     if not tasks:
         return
+    workers = min(workers, len(tasks))
     with _Bar(len(tasks), total, enabled=progress) as bar:
-        if min(workers, len(tasks)) > 1:
-            _in_processes(tasks, min(workers, len(tasks)), bar)
+
+        def tell(key: Key, done: int, total: int, figures: dict[str, float]) -> None:
+            for listener in (bar.tell, *listeners):
+                listener(key, done, total, figures)
+
+        if engine == "ray":
+            cluster.run(tasks, workers=workers, tell=tell)
+        elif workers > 1:
+            _in_processes(tasks, workers, tell)
         else:
             with one_thread():
                 for task in tasks:
-                    compute(task, bar.tell)
+                    compute(task, tell)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One torch thread inside, so that results do not depend on the machine's cores; restored after."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _in_processes(tasks: Sequence[Task], workers: int, bar: "_Bar") -> None:
+def _in_processes(tasks: Sequence[Task], workers: int, tell: Tell) -> None:
     context, others = mp.get_context("spawn"), set(mp.active_children())
     inbox = context.Queue()
     with ProcessPoolExecutor(workers, context, _start_worker, (inbox,)) as pool:
@@ -51,7 +63,7 @@ def _in_processes(tasks: Sequence[Task], workers: int, bar: "_Bar") -> None:
         try:
             while pending:
                 done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
-                _drain(inbox, bar)
+                _drain(inbox, tell)
                 for future in done:
                     future.result()
         except BrokenProcessPool:
@@ -64,15 +76,16 @@ def _in_processes(tasks: Sequence[Task], workers: int, bar: "_Bar") -> None:
             for worker in set(mp.active_children()) - others:
                 worker.terminate()
             raise
-        _drain(inbox, bar)
+    _drain(inbox, tell)  # workers that have ended have sent all that they had to say
 
 
-def _drain(inbox: Any, bar: "_Bar") -> None:
+def _drain(inbox: Any, tell: Tell) -> None:
     while True:
         try:
-            bar.tell(*inbox.get_nowait())
+            message = inbox.get_nowait()
         except Empty:
             return
+        tell(*message)
 
 
 def _start_worker(inbox: Any) -> None:
@@ -97,7 +110,7 @@ def _work(task: Task) -> None:
 
 
 class _Bar:
-    """Rich progress on standard error: cells and updates done, updates per second, the latest training reward."""
+    """Rich progress on standard error: cells and updates done, time left, the latest figures of training."""
 
     def __init__(self, missing: int, total: int, *, enabled: bool) -> None:
         from rich.console import Console
@@ -123,8 +136,15 @@ class _Bar:
         """Take note of a cell's progress."""
         self._seen[key] = done / total
         finished = self._done_before + sum(share >= 1 for share in self._seen.values())
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        shown = "  ".join(_shown(name, value) for name, value in figures.items())
         self._bar.update(
             self._task, completed=self._done_before + sum(self._seen.values()),
             figures=f"{finished}/{self._total} agents · {key.account} seed {key.seed}: {shown}",
         )  # fmt: skip
+
+
+def _shown(name: str, value: float) -> str:
+    if name == PACE:
+        scale, letter = (1e6, "M") if value >= 1e6 else (1e3, "k") if value >= 1e3 else (1.0, "")
+        return f"{value / scale:.3g}{letter} {PACE}"
+    return f"{name} {value:.0f}" if value.is_integer() else f"{name} {value:.3f}"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,9 +22,12 @@ from fiduciary.core.types import Agent, Fold, Policy, Source, Spec, Split
 from fiduciary.evaluation import inference, metrics
 from fiduciary.records import Run, identity, schema
 from fiduciary.records.folder import Manifest, RunFolder
-from fiduciary.study import engine
 from fiduciary.study.book import CASH, TOTAL, Book, Role
 from fiduciary.study.cells import Key, Task, compute
+from fiduciary.study.engine import Engine, require
+from fiduciary.study.engine import run as run_cells
+from fiduciary.study.search import Search
+from fiduciary.study.sinks import Sink, closing
 
 
 class Problem(Protocol):
@@ -58,8 +62,8 @@ class Study:
         question: in words; trials of the same question add up across runs that share a parent folder.
         env: the decision problem.
         benchmark: the policy to beat, under the same costs, on the same days. No benchmark, no study.
-        candidates: agents that learn, or rules, by name.
-        splits: dates to learn on and to be judged on.
+        candidates: agents that learn, rules, or searches for an agent's settings, by name.
+        splits: dates to learn on, to stop or choose by, and to be judged on.
         seeds: one training for each.
         baselines: further rules to show beside, not judged; cash is always among them.
         yardsticks: rules on other worlds, such as an index; shown, not judged.
@@ -89,6 +93,16 @@ class Study:
         names = [*self.candidates, *self.baselines, *self.yardsticks, CASH, self.benchmark_name]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ConfigError("every policy must have a name of its own", f"{sorted(twice)} twice", remedy="rename one")
+        if self.searches and self.splits.valid is None:
+            raise ConfigError(
+                "a study that searches must have validation dates", "none", cause="the test may not choose the settings",
+                remedy='give the split some, between training and test: valid = ["2009", "2009"]',
+            )  # fmt: skip
+
+    @property
+    def searches(self) -> dict[str, Search]:
+        """Candidates that look for their own settings."""
+        return {name: who for name, who in self.candidates.items() if isinstance(who, Search)}
 
     @property
     def benchmark_name(self) -> str:
@@ -109,19 +123,27 @@ class Study:
         parts = ("question", "env", "benchmark", "candidates", "splits", "seeds", "baselines", "yardsticks", "notes")
         return {name: identity.effective(getattr(self, name)) for name in parts}
 
-    def run(self, folder: str | Path, *, workers: int = 1, progress: bool = True, arguments: Sequence[str] = ()) -> Run:
-        """Run what is missing in `folder` and publish the record.
+    def run(
+        self, folder: str | Path, *, workers: int = 1, engine: Engine = "local", progress: bool = True,
+        sinks: Sequence[Sink] = (), arguments: Sequence[str] = (),
+    ) -> Run:  # fmt: skip
+        """Run what is missing in `folder` and publish the record, which depends on none of the options.
 
         Args:
             folder: the run's folder; a killed run continues when it is given again.
-            workers: processes to train in. The result does not depend on it. More than one needs a script guarded by
-                `if __name__ == "__main__"`, as always with multiprocessing.
+            workers: processes to train in. More than one needs a script guarded by `if __name__ == "__main__"`, as always
+                with multiprocessing.
+            engine: "local" trains on this machine; "ray" on the cluster at $RAY_ADDRESS, each of whose nodes must see
+                `folder` under the same path, or, where none is named, on a Ray of `workers` CPUs started for the run.
             progress: show a bar on standard error.
+            sinks: who else is told of the progress, such as `sinks.TensorBoard`.
             arguments: command line, for the record.
 
         Raises:
+            ConfigError: the engine's library is missing.
             RecordError: the folder holds another study, is busy, or is damaged.
         """
+        require(engine)
         store = RunFolder(Path(folder))
         tasks = self._tasks(store.root)
         with store.writing():
@@ -129,18 +151,28 @@ class Study:
             manifest = self._manifest(store, arguments)
             if not store.finished() or not all(store.cell(*task.key) for task in tasks):
                 store.write_manifest(manifest := manifest.model_copy(update={"sessions": manifest.sessions + 1}))
-                self._compute(store, tasks, workers, progress)
+                with closing(sinks):
+                    run_cells(
+                        self._rules_first(store, tasks), workers=workers, progress=progress, engine=engine,
+                        total=sum(task.key.seed is not None for task in tasks),
+                        listeners=[sink.progress for sink in sinks],
+                    )  # fmt: skip
+                    book = self._book(store, tasks)
+                    self._conclude(book, sinks)
                 wall = time.monotonic() - started
-                store.write_record(_record(manifest, self._result(store, tasks, manifest.trials), wall))
+                result = self._result(book, store.cell_digests(), manifest.trials)
+                store.write_record(_record(manifest, result, self._versions(), wall))
         return Run(store.root)
 
     def _manifest(self, store: RunFolder, arguments: Sequence[str]) -> Manifest:
         """Check that the folder is this study's, or make it so."""
         asked, kept = identity.digest(self.effective()), store.manifest()
         # The same question to other code is the same trial, but its cells must not be mixed in one folder.
-        mine = identity.digest([asked, identity.code(), identity.versions()])
+        mine = identity.digest([asked, identity.code(), self._versions()])
         if kept is None:
-            tried = [identity.digest([asked, name]) for name in self.candidates]
+            tried = [identity.digest([asked, name]) for name in self.candidates if name not in self.searches]
+            # Every setting that a search tries is a chance to be lucky, so each is a trial.
+            tried += [identity.digest([asked, name, k]) for name, s in self.searches.items() for k in range(s.trials)]
             kept = Manifest(
                 identity=mine, question=self.question, arguments=list(arguments),
                 trials=identity.count_trials(store.root.parent / "trials.jsonl", self.question, tried),
@@ -155,9 +187,14 @@ class Study:
             )  # fmt: skip
         return kept
 
+    def _versions(self) -> dict[str, str]:
+        """Versions of what shapes the result; a search's proposals are Optuna's."""
+        searched = {"optuna": metadata.version("optuna")} if self.searches else {}
+        return identity.versions() | searched
+
     def _tasks(self, root: Path) -> list[Task]:
         """The grid: rules once, learners with every seed, yardsticks on their own worlds."""
-        rules = {self.benchmark_name: self.benchmark, **self.baselines, CASH: Cash()}
+        rules = {self.benchmark_name: self.benchmark, **self.baselines}
         tasks, folds = [], self.env.folds(self.splits)
         if TOTAL in folds:
             raise ConfigError(
@@ -168,34 +205,49 @@ class Study:
                 f"a verdict needs at least {inference.FEWEST_BARS} bars of test", str(longest), remedy="test longer"
             )
         for account, fold in folds.items():
-            for name, who in {**self.candidates, **rules}.items():
+            cash = Cash(fold.test.spec.space)
+            for name, who in {**self.candidates, **rules, CASH: cash}.items():
                 seeds = self.seeds if isinstance(who, Agent) else (None,)
                 tasks += [Task(root, Key(account, name, seed), fold, who) for seed in seeds]
         for name, (env, policy) in self.yardsticks.items():
             tasks += [Task(root, Key(a, name, None), fold, policy) for a, fold in env.folds(self.splits).items()]
         return tasks
 
-    def _compute(self, store: RunFolder, tasks: Sequence[Task], workers: int, progress: bool) -> None:
+    def _rules_first(self, store: RunFolder, tasks: Sequence[Task]) -> list[Task]:
+        """Compute the rules that are missing; return the learners that are."""
         missing = [task for task in tasks if store.cell(*task.key) is None]
         for task in missing:
             if task.key.seed is None:
                 compute(task, lambda *_: None)
-        learners = [task for task in missing if task.key.seed is not None]
         # Seed by seed rather than account by account: a run cut short has whole seeds to look at.
-        learners.sort(key=lambda task: list(self.seeds).index(task.key.seed or 0))
-        total = sum(task.key.seed is not None for task in tasks)
-        engine.run(learners, workers=workers, total=total, progress=progress)
+        learners = [task for task in missing if task.key.seed is not None]
+        return sorted(learners, key=lambda task: list(self.seeds).index(task.key.seed or 0))
 
-    def _result(self, store: RunFolder, tasks: Sequence[Task], trials: int) -> schema.Result:
+    def _book(self, store: RunFolder, tasks: Sequence[Task]) -> Book:
         cells = [cell for task in tasks if (cell := store.cell(*task.key))]
         own = list(dict.fromkeys(task.key.account for task in tasks if task.key.policy == CASH))
-        book, spec = Book(cells, own, self.roles), self.env.spec
+        return Book(cells, own, self.roles)
+
+    def _conclude(self, book: Book, sinks: Sequence[Sink]) -> None:
+        """Tell the sinks what became of every learner."""
+        for cell in book.cells if sinks else ():
+            if cell.seed is not None:
+                settings = identity.effective(self.candidates[cell.policy])
+                for sink in sinks:
+                    sink.finish(
+                        Key(cell.account, cell.policy, cell.seed), settings,
+                        book.figures(cell.account, cell.policy, cell.seed),
+                    )  # fmt: skip
+
+    def _result(self, book: Book, digests: dict[str, str], trials: int) -> schema.Result:
+        spec = self.env.spec
         return schema.Result(
             question=self.question, benchmark=self.benchmark_name, judgements=self._judge(book, trials), rows=book.rows(),
-            accounts=own, seeds=list(self.seeds), train=book.train_dates(), test=book.test_dates(), currency=spec.currency,
+            accounts=book.accounts, seeds=list(self.seeds), train=book.train_dates(), valid=book.valid_dates(),
+            test=book.test_dates(), currency=spec.currency, searched={n: s.trials for n, s in self.searches.items()},
             capital=book.total(CASH, None).wealth[0], bars_per_year=book.bars_per_year,
             assumptions=[*spec.assumptions, *self.notes], alarms=[*spec.alarms, *book.alarms(self.benchmark_name)],
-            data=list(self._data()), effective=self.effective(), cells=store.cell_digests(),
+            data=list(self._data()), effective=self.effective(), cells=digests,
         )  # fmt: skip
 
     def _data(self) -> Iterator[schema.Data]:
@@ -217,9 +269,9 @@ class Study:
         return out
 
 
-def _record(manifest: Manifest, result: schema.Result, wall: float) -> schema.Record:
+def _record(manifest: Manifest, result: schema.Result, versions: dict[str, str], wall: float) -> schema.Record:
     occasion = schema.Occasion(
-        arguments=manifest.arguments, revision=identity.revision(), versions=identity.versions(),
+        arguments=manifest.arguments, revision=identity.revision(), versions=versions,
         machine=identity.machine(), started=manifest.started, sessions=manifest.sessions, wall_seconds=wall,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
