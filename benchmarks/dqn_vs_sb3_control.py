@@ -71,4 +71,4 @@ def measure() -> Figure:
 
 
 if __name__ == "__main__":
-    row(2, measure)
+    row(3, measure)

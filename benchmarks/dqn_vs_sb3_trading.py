@@ -4,11 +4,11 @@ import numpy as np
 import stable_baselines3
 import torch
 
-from dqn_time_to_optimum import EPSILON, GAMMA, Joined, problem
 from fiduciary.adapters.gymnasium import GymEnv
 from fiduciary.adapters.sb3 import SB3Policy
 from fiduciary.agents import DQN, LSTM
 from rows import Figure, row
+from time_to_optimum import EPSILON, GAMMA, Joined, problem
 
 STEPS, SEEDS = 3_000, 5
 WARM_UP, ACCOUNTS, LR, BATCH = 500, 4, 3e-3, 64
@@ -56,4 +56,4 @@ def measure() -> Figure:
 
 
 if __name__ == "__main__":
-    row(2, measure)
+    row(3, measure)

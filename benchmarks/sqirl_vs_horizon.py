@@ -1,9 +1,9 @@
 """Does the stochastic effective horizon predict how many samples SQIRL, PPO and DQN need on small financial problems?
 
-Every learner is fitted anew with budgets that grow (fourfold for SQIRL, twofold for PPO and DQN), until its policy's exact expected return has closed 99 % of the gap
-between acting at random and the optimum. Problems are cut to `LONGEST` steps, so that the row stays short; DQN and PPO are
-shown the time, which SQIRL knows by construction. Budgets are capped: a learner that has not made it by then counts as
-needing more than anyone who did (censored), and their number is printed.
+Every learner is fitted anew with budgets that grow (fourfold for SQIRL, twofold for PPO and DQN) until its policy's exact
+expected return has closed 99 % of the gap between acting at random and the optimum. Problems are cut to `LONGEST` steps, so
+that the row stays short; DQN and PPO are shown the time, which SQIRL knows by construction. Budgets are capped: a learner
+that has not made it by then counts as needing more than anyone who did (censored), and their number is printed.
 """
 
 import math

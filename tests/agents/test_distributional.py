@@ -122,8 +122,9 @@ def test_one_network_serves_every_level_of_risk_within_one_percent(name):
 @pytest.mark.slow
 def test_a_target_is_met_as_well_as_can_be():
     problem = PROBLEMS["safe or risky"]
+    how = Training(schedule="cosine")
     agent = Distributional(
-        utility="target", updates=2_500, lr=3e-3, copy_every=20, training=Training(schedule="cosine"), epsilon=0.5
+        utility="target", updates=3_000, batch=512, lr=2e-3, copy_every=20, epsilon=0.5, training=how
     )
     policy = agent.fit(StockAugmented(problem, stock=(-2.0, 1.0)), rng=torch.Generator().manual_seed(0))
     for goal in (-0.3, 0.0, 0.3, 0.6, 0.9, 1.2):

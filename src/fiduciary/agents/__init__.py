@@ -7,15 +7,17 @@ from fiduciary.agents.distributional import Distributional
 from fiduciary.agents.dqn import DQN
 from fiduciary.agents.evolution import CMAES
 from fiduciary.agents.exoq import ExoQ
+from fiduciary.agents.gorp import GORP
 from fiduciary.agents.nets import EIIE, GRU, LSTM, MLP, TCN, Head, Transformer
 from fiduciary.agents.pathwise import Pathwise
 from fiduciary.agents.policies import NetPolicy, load
 from fiduciary.agents.ppo import PPO
 from fiduciary.agents.sac import SAC
+from fiduciary.agents.sqirl import SQIRL
 from fiduciary.agents.td3 import TD3
 from fiduciary.agents.training import Training
 
 __all__ = [
-    "A2C", "CMAES", "Cloning", "DDPG", "DQN", "Distributional", "EIIE", "ExoQ", "GRU", "Head", "LSTM", "MLP", "NetPolicy",
-    "PPO", "Pathwise", "SAC", "TCN", "TD3", "Training", "Transformer", "load",
+    "A2C", "CMAES", "Cloning", "DDPG", "DQN", "Distributional", "EIIE", "ExoQ", "GORP", "GRU", "Head", "LSTM", "MLP",
+    "NetPolicy", "PPO", "Pathwise", "SAC", "SQIRL", "TCN", "TD3", "Training", "Transformer", "load",
 ]  # fmt: skip
