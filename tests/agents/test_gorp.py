@@ -113,6 +113,11 @@ def test_problems_with_chance_are_refused(problem):
         SMALL.fit(problem, rng=seeded())
 
 
+def test_several_symbols_are_no_single_path(env):
+    with pytest.raises(ConfigError, match="several symbols"):
+        SMALL.fit(env, rng=seeded())
+
+
 @pytest.mark.parametrize("space", ["box", "simplex"])
 def test_continuous_actions_are_refused(space):
     with pytest.raises(ConfigError, match="GORP needs discrete actions"):

@@ -15,9 +15,10 @@ from fiduciary.agents.training import validate
 from fiduciary.core.checks import check_agent
 from fiduciary.core.errors import ConfigError
 from fiduciary.envs.portfolio_weights import PortfolioWeights
+from fiduciary.envs.share_trading import ShareTrading
 from fiduciary.evaluation import splits
 from fiduciary.evaluation.rollout import rollout
-from fiduciary.markets import costs, dynamics
+from fiduciary.markets import costs, dynamics, venue
 from watching import resumes_exactly, weights
 
 SMALL = Pathwise(net=LSTM(8, 8), updates=30, accounts=8, horizon=6, training=Training(keep_every=10))
@@ -144,6 +145,12 @@ def test_validation_is_a_pass_through_its_dates(portfolio):
     policy = SMALL.fit(portfolio.train, rng=torch.Generator().manual_seed(0))
     path = rollout(portfolio.valid, policy, rng=torch.Generator())
     assert validate(portfolio.valid, policy) == pytest.approx(np.log(path.wealth[-1] / path.wealth[0]))
+
+
+@pytest.mark.parametrize("lot", [0, 1])
+def test_an_environment_without_gradient_is_refused(walk, lot):
+    with pytest.raises(ConfigError, match="differentiable in the action"):
+        SMALL.fit(ShareTrading(walk, window=5, venue=venue.Venue(lot=lot)), rng=torch.Generator())
 
 
 def test_discrete_actions_and_wrong_options_are_refused(env):

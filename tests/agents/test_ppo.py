@@ -11,13 +11,13 @@ from torch import distributions as peer
 from fiduciary.agents.distributions import Categorical, Dirichlet, Gaussian, family
 from fiduciary.agents.nets import LSTM, MLP, Head, Net
 from fiduciary.agents.policies import load
-from fiduciary.agents.ppo import PPO, RewardScale, _Run, read_stretches
+from fiduciary.agents.ppo import PPO, RewardScale, Samples, _Run, read_stretches
 from fiduciary.agents.training import Training
 from fiduciary.core.checks import check_agent
 from fiduciary.core.errors import ConfigError
 from fiduciary.envs import tabular
 from fiduciary.evaluation import splits
-from watching import resumes_exactly
+from watching import resumes_exactly, weights
 
 FLAT = MLP((), Head((32,), "tanh"))
 SMALL = PPO(net=FLAT, updates=6, accounts=8, steps=16, batch=32, epochs=2, training=Training(keep_every=2, clip=0.5))
@@ -203,6 +203,23 @@ def test_a_stretch_reads_what_windows_read(train, body):
     assert first.sum() > SMALL.accounts, "some episodes must end inside the rollout"
     same = torch.ones_like(first) if isinstance(body, MLP) else first
     assert torch.allclose(stretched[same], windowed[same], atol=1e-5)
+
+
+def test_what_lies_beyond_a_stretch_never_reaches_the_gradient(env):
+    """Behind the last bar of one symbol begins the next one, whose look-back is not filled."""
+    run = _Run(replace(SMALL, net=LSTM(8, 8), sequence=True), env, seeded(0))
+    end = int(env.world.last[0])
+    assert not env.world.features[end + 1 : end + 5].isfinite().all()
+    bar = torch.tensor([end - 20, end - 10, end])
+    nothing = torch.zeros(3)
+    samples = Samples(bar, torch.zeros(3, 1), None, nothing, torch.tensor([end - 20, end - 20, end]), *[nothing] * 3)
+    read_stretches(run.actor, run.accounts.obs.world, samples).sum().backward()
+    assert all(p.grad.isfinite().all() for p in run.actor.parameters())
+
+
+def test_gradient_steps_of_a_single_sample_are_finite(train):
+    policy = replace(SMALL, accounts=1, steps=3, batch=2).fit(train, rng=seeded(0))  # 3 = 2 + 1
+    assert weights(policy).isfinite().all()
 
 
 @pytest.mark.parametrize("sequence", [False, True])

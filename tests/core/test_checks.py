@@ -9,7 +9,7 @@ from fiduciary.agents.rules import BuyAndHold, Cash, Random
 from fiduciary.core.checks import check_agent, check_env, check_policy
 from fiduciary.core.errors import ContractError
 from fiduciary.core.types import View
-from fiduciary.envs import StockTrading
+from fiduciary.envs import ShareTrading, StockTrading
 from fiduciary.markets.costs import CHINA_A
 from fiduciary.markets.venue import Venue
 
@@ -25,6 +25,15 @@ def test_stock_trading_keeps_every_law(env, execution):
         "future-blind observations and steps",
     ]
     assert all(law.trials > 0 for law in laws)
+
+
+def test_a_day_without_any_trade_breaks_no_law(walk):
+    values = walk.values.copy()
+    first = int(ShareTrading(walk).world.first)
+    values[first, :, walk.fields.index("volume")] = 0.0
+    env = ShareTrading(replace(walk, values=values))
+    assert not env.observe(env.init(1, torch.Generator())).legal.any()
+    assert check_env(env, batch=2, steps=20, blind=5)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """TOML is read strictly; every mistake names its place."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -33,6 +33,11 @@ class Outer:
     tuned: Inner = field(default_factory=lambda: Inner(0.7, {"a": "b"}))
 
 
+@dataclass(frozen=True)
+class Nest:
+    outer: Outer = field(default_factory=lambda: Outer("b", choice=Inner(0.4, {"e": "f"}), tuned=Inner(0.6)))
+
+
 @pytest.fixture
 def file(tmp_path):
     def write(text):
@@ -52,6 +57,18 @@ def test_values_and_overrides_reach_their_places(file):
 def test_what_a_table_leaves_out_stays_as_the_default_has_it(file):
     got = read(file('title = "a"\n[tuned]\nnames = { c = "d" }\n[choice]\n'), Outer)
     assert got.tuned == Inner(0.7, {"c": "d"}) and got.choice == Other()
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("[outer.tuned]\nnames = { c = 'd' }", {"tuned": Inner(0.6, {"c": "d"})}),
+        ("[outer.choice]\nlr = 0.5", {"choice": Inner(0.5, {"e": "f"})}),
+        ("[outer.choice]\nkind = 'other'", {"choice": Other()}),
+    ],
+)
+def test_what_a_table_within_a_table_leaves_out_stays_as_the_outer_default_has_it(file, text, changes):
+    assert read(file(text), Nest).outer == replace(Nest().outer, **changes)
 
 
 @pytest.mark.parametrize(

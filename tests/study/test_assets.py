@@ -7,7 +7,9 @@ import pytest
 from two_assets import Constant, TwoAssets
 
 from fiduciary import reports
+from fiduciary.agents.rules import BuyAndHold, Random
 from fiduciary.core.checks import check_env
+from fiduciary.core.errors import ConfigError
 from fiduciary.evaluation import splits
 from fiduciary.reports import charts
 from fiduciary.study import Study
@@ -53,5 +55,18 @@ def test_fills_without_a_side_are_drawn_without_one(tmp_path):
     )
     run = study.run(tmp_path / "run", progress=False)
     paths = {cell.policy: cell.test for cell in run.cells}
-    _, *marks = charts.trades([("hold", paths["equal-weight"])], "EUR")["data"]
-    assert [mark["name"] for mark in marks] == ["trade"] and len(marks[0]["x"]) == 1
+    assert charts.several(paths["equal-weight"])
+    held, traded = charts.positions([("even", paths["equal-weight"])])["data"]
+    assert (held["name"], traded["name"]) == ("in positions", "traded")
+    assert held["y"][0] == 0 and held["y"][1:] == [1.0] * (len(held["x"]) - 1)
+    assert traded["x"] == held["x"][1:] and traded["y"][0] == pytest.approx(1.0) and len(traded["y"]) == len(traded["x"])
+    page = reports.html(run).read_text()
+    assert "Share in positions, and traded, of" in page and "a buy or sell mark stands" not in page
+
+
+@pytest.mark.parametrize("rule", [BuyAndHold(), Random()])
+def test_a_rule_for_other_actions_is_refused_before_any_work(tmp_path, rule):
+    study = Study("Q?", problem("simplex"), rule, {"c": Constant((1.0, 0.0, 0.0))}, CUT, seeds=(0,))
+    with pytest.raises(ConfigError, match=r"must act as two-assets asks \(simplex\).*\[1, 3\], got \[1\]"):
+        study.run(tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists() and not (tmp_path / "trials.jsonl").exists()

@@ -164,6 +164,8 @@ def test_whole_parts_can_be_choices_and_settings_below_them_too(coin):
         ({"share": []}, "a range or a list of choices"),
         ({"share": (0.5, 1.5)}, r"`share` must lie in \[0, 1\]"),
         ({"deeper.steps": (1.0, 3.0)}, "a whole number"),
+        ({"share": [0.1, 0.5, "lgo"]}, "the kind of its own value.*'lgo': a range ends in linear or log"),
+        ({"deeper": [1, 2]}, "the kind of its own value.*got 1: name what lies below it"),
     ],
 )
 def test_spaces_that_mean_nothing_are_refused_before_any_work(space, message):

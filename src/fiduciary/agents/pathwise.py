@@ -52,7 +52,7 @@ class Pathwise:
         training: checkpoints, validation, schedule, clipping.
 
     Raises:
-        ConfigError: an option is out of range; at `fit`, actions are not continuous.
+        ConfigError: an option is out of range; at `fit`, actions are not continuous or no gradient comes through `step`.
     """
 
     net: AnyBody = field(default_factory=lambda: LSTM(32, 16))
@@ -120,6 +120,11 @@ class _Run:
             wealth.append(self.env.wealth(state))
             ended = ended | last
         utility = self._utility(torch.stack(wealth), torch.stack(alive))
+        if not utility.requires_grad:
+            raise ConfigError(
+                "Pathwise needs an environment whose step is differentiable in the action", self.spec.name,
+                remedy="use PortfolioWeights, or PPO, SAC or TD3 here",
+            )  # fmt: skip
         self.optimiser.step(-utility, features=h.detach(), wealth=torch.stack(wealth).detach())
         self.means.add(utility=utility)
         self.present = trees.rebuild(state, [leaf.detach() for leaf in trees.leaves(state)])

@@ -339,7 +339,9 @@ def read_stretches(net: Net, world: View, now: Samples) -> Tensor:
     start, place = torch.unique(now.start, return_inverse=True)
     passed = now.bar - now.start
     reach = torch.arange(1 - world.length, int(passed.max()) + 1, device=start.device)
-    bars = world.bars[(start.unsqueeze(-1) + reach).clamp(max=len(world.bars) - 1)]
+    # Beyond the last bar of a stretch may lie another symbol's, whose look-back is not filled: NaN would reach the gradient.
+    last = torch.zeros_like(start).scatter_reduce_(0, place, passed, "amax").unsqueeze(-1)
+    bars = world.bars[start.unsqueeze(-1) + torch.minimum(reach, last)]
     return net.head(net.stretch(bars, world.length)[place, passed], now.account)
 
 
@@ -360,4 +362,4 @@ def _starts(rollout: Rollout) -> Tensor:
 
 
 def _standard(x: Tensor) -> Tensor:
-    return (x - x.mean()) / (x.std() + 1e-8)
+    return (x - x.mean()) / (x.std(correction=min(1, len(x) - 1)) + 1e-8)  # a single sample has no spread

@@ -155,7 +155,8 @@ class _Best(Generic[P]):
 
     def look(self, valid: Env[Any]) -> None:
         policy = self.run.policy()
-        if (score := validate(valid, policy)) > self.score:
+        device = next(policy.net.parameters()).device
+        if (score := validate(valid, policy, device=device)) > self.score:
             self.score, self.looks, self.weights = score, 0, copy.deepcopy(policy.net.state_dict())
         else:
             self.looks += 1
@@ -180,16 +181,16 @@ class _Best(Generic[P]):
         self.score, self.looks, self.weights = state["score"], state["looks"], state["weights"]
 
 
-def validate(env: Env[Any], policy: Policy, *, accounts: int = 16) -> float:
-    """Mean over `accounts` episodes of the sum of rewards of the greedy policy; the same worlds every time.
+def validate(env: Env[Any], policy: Policy, *, accounts: int = 16, device: torch.device | str = "cpu") -> float:
+    """Mean over `accounts` episodes on `device` of the sum of rewards of the greedy policy; the same worlds every time.
 
     Where every account state can be tried, the policy is asked about all of them at once (it must carry nothing).
     """
     if isinstance(env, Sweepable):
         return _follow(env.sweep(), env.spec.window, policy)
-    state, carry = env.init(accounts, torch.Generator().manual_seed(0)), None
-    total = torch.zeros(accounts, dtype=torch.float64)
-    alive = torch.ones(accounts, dtype=torch.bool)
+    state, carry = env.init(accounts, torch.Generator(device).manual_seed(0)), None
+    total = torch.zeros(accounts, dtype=torch.float64, device=device)
+    alive = torch.ones(accounts, dtype=torch.bool, device=device)
     for _ in range(env.spec.horizon):
         action, carry = policy.act(env.observe(state), carry, None)
         state, step = env.step(state, action)
@@ -234,14 +235,18 @@ class Optimiser:
     def step(self, loss: Tensor, **inputs: Tensor) -> None:
         """Descend `loss`; `inputs` are the tensors that it was computed from, in order, for the guard.
 
+        On a GPU nothing is looked at here, since looking waits: `train` finds out at its next report.
+
         Raises:
-            NumericsError: the gradient is NaN or infinite; names the first tensor that is. Nothing was changed.
+            NumericsError: the gradient or its norm is NaN or infinite; names the first tensor that is. Nothing was changed.
         """
         self.adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.how.clip)
+        gradients = dict(_gradients(self.net))
+        norm = nn.utils.get_total_norm(gradients.values())
         if norm.device.type == "cpu" and not bool(norm.isfinite()):
-            raise_first_bad({**inputs, "loss": loss.detach(), **dict(_gradients(self.net))}, self.done)
+            raise_first_bad({**inputs, "loss": loss.detach(), **gradients, "the gradient's norm": norm}, self.done)
+        nn.utils.clip_grads_with_norm_(self.net.parameters(), self.how.clip, norm)
         for group in self.adam.param_groups:
             group["lr"] = self.lr * self.how.lr(min(1.0, self.done / self.updates))
         self.adam.step()

@@ -99,7 +99,9 @@ def _shapes(env: Env[Any], batch: int, seed: int) -> Law:
     _demand(bool(window.isfinite().all()), "a window must be finite", "NaN or infinity in the first observation")
     _demand(obs.account.shape == (batch, len(spec.account)), "an account must be [B, K]", str(tuple(obs.account.shape)))
     _demand(obs.legal.shape == (batch, len(spec.actions)), "legal must be [B, A]", str(tuple(obs.legal.shape)))
-    _demand(obs.legal.dtype == torch.bool and bool(obs.legal.any(-1).all()), "some action must be legal", "none")
+    # A box needs none: on a day without any trade an order is still an action.
+    some = spec.space == "box" or bool(obs.legal.any(-1).all())
+    _demand(obs.legal.dtype == torch.bool and some, "some action must be legal", "none")
     _demand(env.wealth(state).dtype == torch.float64, "money must be float64", str(env.wealth(state).dtype))
     return Law("shapes, types and finite windows", batch, 0.0)
 

@@ -51,8 +51,11 @@ def _apply(table: dict[str, Any], override: str) -> None:
         table[last] = text  # a bare word is a string: --set data.source=prices.csv
 
 
-def _refuse_unknown(table: dict[str, Any], into: Any, file: str, place: str) -> dict[str, Any]:
-    """`table` with defaults filled in and choices of dataclasses built; raises at the first key that `into` lacks."""
+def _refuse_unknown(table: dict[str, Any], into: Any, file: str, place: str, given: Any = None) -> dict[str, Any]:
+    """`table` with defaults filled in and choices of dataclasses built; raises at the first key that `into` lacks.
+
+    Defaults are those of the instance `given`, where there is one, else those of the class.
+    """
     fields = {field.name: field for field in dataclasses.fields(into) if field.init}
     hints, out = typing.get_type_hints(into), dict(table)
     for key, value in table.items():
@@ -66,12 +69,14 @@ def _refuse_unknown(table: dict[str, Any], into: Any, file: str, place: str) -> 
         choices = {option.__name__.lower(): option for option in _dataclasses_in(hints[key])}
         if not isinstance(value, dict) or not choices:
             continue
-        default, kind, rest = _default(fields[key]), next(iter(choices.values())), value
+        default = _default(fields[key]) if given is None else getattr(given, key)
+        kind, rest = next(iter(choices.values())), value
         if len(choices) > 1:
             kind = _kind(value.get("kind"), choices, default, f"{name}.kind", file)
             rest = {k: v for k, v in value.items() if k != "kind"}
-        below = _refuse_unknown(rest, kind, file, f"{name}.")
-        if type(default) is kind:  # what a table leaves out stays as the default has it
+        same = type(default) is kind
+        below = _refuse_unknown(rest, kind, file, f"{name}.", default if same else None)
+        if same:  # what a table leaves out stays as the default has it
             below = {**{f.name: getattr(default, f.name) for f in dataclasses.fields(default) if f.init}, **below}
         out[key] = below if len(choices) == 1 else _build(below, kind, file, f"{name}.")
     return out

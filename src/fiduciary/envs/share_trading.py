@@ -290,7 +290,7 @@ class ShareTrading:
     def step(self, state: Account, action: Tensor) -> tuple[Account, Step]:
         """Sell, buy while the cash lasts, move one bar, book it. An account that has ended stands still.
 
-        Wealth of zero or less ends an episode with a discount of zero.
+        Wealth of zero or less ends an episode with a discount of zero. No gradient reaches the action: orders are rounded.
         """
         world, now = self._on(state.t.device), state.t
         alive = now < state.end
@@ -367,7 +367,7 @@ class ShareTrading:
     def _wanted(self, world: World, row: Tensor, state: Account, action: Tensor) -> Tensor:
         """[B, N] units ordered in stocks that trade: whole lots of the action, or everything out."""
         reach = world.reach.index_select(0, row)
-        lots = action.clamp(-1.0, 1.0).mul_(reach)
+        lots = action.detach().clamp(-1.0, 1.0).mul_(reach)
         # Through integers, which truncate as int() does; torch.trunc takes several times as long on a CPU.
         wanted = lots.int().double() if self.venue.lot else lots.double()
         if self.venue.lot not in (0, 1):

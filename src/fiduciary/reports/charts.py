@@ -21,7 +21,6 @@ CANDIDATES = ("#1f4fd8", "#8b3fc7", "#0c8599", "#c2255c")
 GREYS = ("#98a2b3", "#667085", "#d0d5dd")
 BENCHMARK, YARDSTICK, BUY, SELL, PRICE = "#1d2433", "#c27803", "#12805c", "#c92a2a", "#667085"
 BOUGHT, SOLD = ("buy", 1, BUY, "triangle-up"), ("sell", -1, SELL, "triangle-down")
-TRADE = ("trade", 1, "#1f4fd8", "circle")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -51,6 +50,22 @@ def trades(runs: Sequence[tuple[str, Path]], currency: str) -> Chart:
     return {"data": [line, *marks], "layout": layout(title=currency, tickformat=",", hovermode="closest")}
 
 
+def several(path: Path) -> bool:
+    """Whether the account holds several assets at once: it has no price of its own, and its trades have no side."""
+    return bool(path.action) and isinstance(path.action[0], list) and not (np.asarray(path.traded) < 0).any()
+
+
+def positions(runs: Sequence[tuple[str, Path]]) -> Chart:
+    """Share of wealth in positions, and money traded, of several runs of one account, only those of the first visible."""
+    traces = []
+    for choice, (_, path) in enumerate(runs):
+        x, traded = dates(path.days), np.asarray(path.traded) / np.asarray(path.wealth)[:-1]
+        held = _line(x, path.exposure, "in positions", CANDIDATES[0], "%{y:.1%}")
+        moved = _line(x[1:], traded, "traded", YARDSTICK, "%{y:.1%}", width=1.0)
+        traces += [{**trace, "meta": choice, "visible": choice == 0} for trace in (held, moved)]
+    return {"data": traces, "layout": layout(title="share of account value", tickformat=".0%")}
+
+
 def learning(cells: Iterable[tuple[int, Cell]], figure: str) -> Chart:
     """One figure of training over updates, a thin line for each cell; the number is its candidate's place."""
     traces = []
@@ -58,7 +73,8 @@ def learning(cells: Iterable[tuple[int, Cell]], figure: str) -> Chart:
         points = [(point["update"], point[figure]) for point in cell.curve if figure in point]
         x, y = zip(*points, strict=True) if points else ((), ())
         name = label(cell)
-        traces.append(_line(list(x), y, name, CANDIDATES[place % len(CANDIDATES)], "%{y:.4g}", width=1.1))
+        trace = _line(list(x), y, name, CANDIDATES[place % len(CANDIDATES)], "%{y:.4g}", width=1.1)
+        traces.append({**trace, "mode": "lines" if len(x) > 1 else "markers"})  # a line of one point cannot be seen
     plain = layout(tickformat="~g", dates=False)
     plain["showlegend"] = False
     return {"data": traces, "layout": plain}
@@ -135,9 +151,7 @@ def _style(role: str, place: int) -> tuple[str, str]:
 
 def _fills(path: Path, choice: int) -> Iterable[Trace]:
     traded = np.asarray(path.traded)
-    # The money of several assets in one account has no sign, and so no side.
-    unsigned = bool(path.action) and isinstance(path.action[0], list) and not (traded < 0).any()
-    for side, sign, color, symbol in (TRADE,) if unsigned else (BOUGHT, SOLD):
+    for side, sign, color, symbol in (BOUGHT, SOLD):
         at = np.flatnonzero(traded * sign > 0) + 1
         yield {
             **_line(dates(np.asarray(path.days)[at]), np.asarray(path.mark)[at], side, color, ""),

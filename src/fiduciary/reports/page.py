@@ -12,7 +12,7 @@ from fiduciary.records.schema import Cell
 from fiduciary.reports import charts, tables, words
 from fiduciary.reports.series import Book
 
-CURVES = ("loss", "reward")
+CURVES = ("loss", "reward", "utility")
 
 
 def html(run: Run) -> Path:
@@ -59,7 +59,8 @@ def _charts(book: Book) -> dict[str, charts.Chart]:
     for place, account in enumerate(result.accounts):
         runs = [(charts.label(cell), cell.test) for cell in _traders(book, account)]
         if runs:
-            out[f"price-{place}"] = charts.trades(runs, result.currency)
+            several = charts.several(runs[0][1])
+            out[f"price-{place}"] = charts.positions(runs) if several else charts.trades(runs, result.currency)
         out[f"wealth-{place}"] = charts.wealth(book.on(account), result.currency)
     return out
 
@@ -72,8 +73,16 @@ def _traders(book: Book, account: str) -> list[Cell]:
 
 def _accounts(book: Book) -> list[dict[str, Any]]:
     result = book.run.result
-    traders = {name: [charts.label(cell) for cell in _traders(book, name)] for name in result.accounts}
-    return [{"name": n, "table": tables.account(result, n), "traders": traders[n]} for n in result.accounts]
+    out = []
+    for name in result.accounts:
+        cells = _traders(book, name)
+        several = any(charts.several(cell.test) for cell in cells[:1])
+        out.append({
+            "name": name, "table": tables.account(result, name), "traders": [charts.label(cell) for cell in cells],
+            "caption": "Share in positions, and traded, of" if several else "Price, with the buys and sells of",
+            "marked": not several,
+        })  # fmt: skip
+    return out
 
 
 def _pretty(value: Any) -> str:

@@ -274,6 +274,7 @@ def _read(name: str, where: Sequence[Any], own: Any) -> _Range | list[Any]:
     low, high, scale = where if len(where) == 3 else (*where, "linear") if len(where) == 2 else (None, None, "")
     proper = _number(low) and _number(high) and scale in ("linear", "log")
     if isinstance(where, list) and not (proper and len(where) == 3):
+        _refuse_other_kinds(name, where, own)
         return where
     if not proper:
         raise ConfigError(
@@ -287,6 +288,17 @@ def _read(name: str, where: Sequence[Any], own: Any) -> _Range | list[Any]:
     if whole and not (isinstance(low, int) and isinstance(high, int)):
         raise ConfigError(f"`{name}` is a whole number, and so must the ends of its range be", f"{low} to {high}")
     return _Range(low, high, scale == "log", whole)
+
+
+def _refuse_other_kinds(name: str, choices: list[Any], own: Any) -> None:
+    """Where the agent's own value is a number or a part, so is every choice; nothing (None) may be one, too."""
+    part = is_dataclass(own)
+    for choice in choices:
+        if (part and not is_dataclass(choice)) or (_number(own) and not _number(choice) and choice is not None):
+            raise ConfigError(
+                f"choices of `{name}` must be of the kind of its own value {own!r}", repr(choice),
+                remedy="name what lies below it: `net.first`" if part else "a range ends in linear or log",
+            )  # fmt: skip
 
 
 def _number(value: Any) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from fiduciary.agents.rules import Cash
 from fiduciary.core import seeds as streams
 from fiduciary.core.errors import ConfigError, RecordError
-from fiduciary.core.types import Agent, Fold, Policy, Source, Spec, Split
+from fiduciary.core.types import Agent, Env, Fold, Policy, Source, Spec, Split
 from fiduciary.evaluation import inference, metrics
 from fiduciary.records import Run, identity, schema
 from fiduciary.records.folder import Manifest, RunFolder
@@ -204,6 +204,9 @@ class Study:
             raise ConfigError(
                 f"a verdict needs at least {inference.FEWEST_BARS} bars of test", str(longest), remedy="test longer"
             )
+        for name, who in {**self.candidates, **rules}.items():
+            if not isinstance(who, Agent):
+                _refuse_other_actions(name, who, next(iter(folds.values())).test)
         for account, fold in folds.items():
             cash = Cash(fold.test.spec.space)
             for name, who in {**self.candidates, **rules, CASH: cash}.items():
@@ -267,6 +270,19 @@ class Study:
             )  # fmt: skip
             out.append(schema.Judgement(candidate=name, benchmark=self.benchmark_name, **verdict._asdict()))
         return out
+
+
+def _refuse_other_actions(name: str, policy: Policy, env: Env[Any]) -> None:
+    """Let a rule decide once: a rule for discrete actions says nothing about weights, and the other way round."""
+    obs = env.observe(env.init(1, streams.generator(0, "decide")))
+    action, _ = policy.act(obs, None, None)
+    shape = (1,) if env.spec.space == "discrete" else tuple(obs.legal.shape)
+    if tuple(action.shape) != shape:
+        raise ConfigError(
+            f"`{name}` must act as {env.spec.name} asks ({env.spec.space}): one account, actions of shape {list(shape)}",
+            f"{list(action.shape)}", cause="the rule was made for another kind of actions",
+            remedy="give one made for this kind; `weight_rules` holds those for weights",
+        )  # fmt: skip
 
 
 def _record(manifest: Manifest, result: schema.Result, versions: dict[str, str], wall: float) -> schema.Record:
