@@ -165,12 +165,15 @@ def test_the_stock_carries_what_was_earned(env, gamma):
 def test_keeps_the_contract_and_resumes_exactly(env, options):
     agent, rich = replace(SMALL, **options), StockAugmented(env, stock=(-1.0, 1.0))
     assert check_agent(agent, rich)
-    assert resumes_exactly(agent, rich, die_after=20)
+    for valid in (None, rich):
+        assert resumes_exactly(agent, rich, die_after=20, valid=valid)
 
 
 def test_what_cannot_be_is_refused(env):
     with pytest.raises(ConfigError, match="a stock as last account feature"):
         SMALL.fit(env, rng=torch.Generator())
+    with pytest.raises(ConfigError, match="`gamma` must be that of the environment"):
+        replace(SMALL, gamma=0.9).fit(StockAugmented(env, stock=(-1.0, 1.0), gamma=0.99), rng=torch.Generator())
     with pytest.raises(ConfigError, match="`stock` must be its lowest"):
         StockAugmented(env, stock=(1.0, -1.0))
     with pytest.raises(ConfigError, match="`utility` must be one of"):

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from fiduciary import factors
 from fiduciary.agents import EIIE, LSTM, MLP, Head, Training, ops
 from fiduciary.agents.pathwise import Pathwise, _Run
-from fiduciary.agents.training import validate
 from fiduciary.core.checks import check_agent
 from fiduciary.core.errors import ConfigError
 from fiduciary.envs.portfolio_weights import PortfolioWeights
@@ -141,10 +140,22 @@ def test_finds_the_optimum_of_a_market_whose_signal_is_certain(utility):
     assert np.log(path.wealth[-1] / path.wealth[0]) == pytest.approx(max(growth.values()), rel=0.01)
 
 
-def test_validation_is_a_pass_through_its_dates(portfolio):
-    policy = SMALL.fit(portfolio.train, rng=torch.Generator().manual_seed(0))
-    path = rollout(portfolio.valid, policy, rng=torch.Generator())
-    assert validate(portfolio.valid, policy) == pytest.approx(np.log(path.wealth[-1] / path.wealth[0]))
+@pytest.mark.parametrize("utility", ["log", "mean-variance", "cvar", "sharpe"])
+def test_validation_looks_at_the_utility_that_is_learned(portfolio, utility):
+    agent = replace(SMALL, utility=utility, tail=0.3, risk_aversion=3.0)
+    policy = agent.fit(portfolio.train, rng=torch.Generator().manual_seed(0))
+    wealth = rollout(portfolio.valid, policy, rng=torch.Generator()).wealth
+    r = wealth[1:] / wealth[:-1] - 1
+    blocks = np.array([np.log1p(r[k : k + 6]).sum() for k in range(0, len(r), 6)])
+    sharpe, a, b = 0.0, 0.0, 1e-4
+    for each in r:
+        sharpe += (b * (each - a) - 0.5 * a * (each**2 - b)) / max(b - a * a, 1e-8) ** 1.5 / len(r)
+        a, b = a + 0.01 * (each - a), b + 0.01 * (each**2 - b)
+    expected = {
+        "log": np.log1p(r).mean(), "mean-variance": r.mean() - 1.5 * r.var(), "sharpe": sharpe,
+        "cvar": float(ops.worst_mean(torch.tensor(blocks).repeat_interleave(16), 0.3)) / 6,
+    }  # fmt: skip
+    assert agent.utility_on(portfolio.valid, policy, device="cpu") == pytest.approx(expected[utility], rel=1e-6)
 
 
 @pytest.mark.parametrize("lot", [0, 1])

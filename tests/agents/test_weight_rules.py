@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from fiduciary.agents.weight_rules import CashWeights, EqualWeight, HoldWeights
+from fiduciary.agents.weight_rules import BuyShares, CashWeights, EqualWeight, HoldWeights
 from fiduciary.core.checks import check_policy
 from fiduciary.core.types import Obs, View
 from fiduciary.envs.portfolio_weights import PortfolioWeights
+from fiduciary.envs.share_trading import ShareTrading
+from fiduciary.evaluation.rollout import rollout
 from fiduciary.markets import dynamics
 
 
@@ -54,3 +56,12 @@ def test_hold_comes_back_to_the_bound_on_short_weights():
 def test_cash_sells_whatever_is_held():
     assert _act(CashWeights(), _obs([[0.5, 0.5]])).tolist() == [[1, 0, 0]]
     assert (2 * _act(CashWeights(0.5), _obs([[0.5, 0.5]])) - 0.5)[0, 1:].tolist() == [0, 0]
+
+
+def test_buying_shares_spends_the_cash_and_holds():
+    market = dynamics.random_walk(bars=80, symbols=3, rng=np.random.default_rng(0))
+    env = ShareTrading(market, cash=100_000, window=5, max_shares=1_000)
+    assert check_policy(BuyShares(), env)
+    path = rollout(env, BuyShares(), rng=torch.Generator())
+    assert path.exposure[-1] > 0.98
+    assert np.abs(path.traded[5:]).max() < 500  # what rounding to shares left over

@@ -71,6 +71,12 @@ def test_what_a_table_within_a_table_leaves_out_stays_as_the_outer_default_has_i
     assert read(file(text), Nest).outer == replace(Nest().outer, **changes)
 
 
+def test_another_kind_drops_the_settings_of_the_first(file):
+    path = file('title = "a"\n[choice]\nwidth = 7')
+    assert read(path, Outer, ["choice.kind=inner", "choice.lr=0.2"]).choice == Inner(0.2)
+    assert read(path, Outer, ["choice.width=9"]).choice == Other(9)
+
+
 @pytest.mark.parametrize(
     ("text", "built"),
     [

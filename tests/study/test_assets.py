@@ -59,7 +59,9 @@ def test_fills_without_a_side_are_drawn_without_one(tmp_path):
     held, traded = charts.positions([("even", paths["equal-weight"])])["data"]
     assert (held["name"], traded["name"]) == ("in positions", "traded")
     assert held["y"][0] == 0 and held["y"][1:] == [1.0] * (len(held["x"]) - 1)
-    assert traded["x"] == held["x"][1:] and traded["y"][0] == pytest.approx(1.0) and len(traded["y"]) == len(traded["x"])
+    assert (
+        traded["x"] == held["x"][1:] and traded["y"][0] == pytest.approx(1.0) and len(traded["y"]) == len(traded["x"])
+    )
     page = reports.html(run).read_text()
     assert "Share in positions, and traded, of" in page and "a buy or sell mark stands" not in page
 

@@ -26,9 +26,9 @@ from fiduciary.agents.accounts import Accounts
 from fiduciary.agents.nets import MLP, AnyBody, Encodings, Head, Net
 from fiduciary.agents.policies import NetPolicy
 from fiduciary.agents.replay import Replay, Transitions
-from fiduciary.agents.training import Means, Optimiser, Training, build, demand_positive, demand_share, train
+from fiduciary.agents.training import Means, Optimiser, Training, build, demand_positive, demand_share, totals, train
 from fiduciary.core.errors import ConfigError
-from fiduciary.core.types import Env, Watch
+from fiduciary.core.types import Env, Policy, Watch
 
 Utility = Literal["shortfall", "target"]
 
@@ -86,7 +86,20 @@ class Distributional:
                 "a distributional agent needs discrete actions and a stock as last account feature", env.spec.name,
                 remedy="wrap a discrete problem: envs.StockAugmented(env, stock=(low, high))",
             )  # fmt: skip
-        return train(_Run(self, env, rng), self.updates, self.training, watch=watch, valid=valid)
+        self._demand_same_discount(env)
+        run = _Run(self, env, rng)
+        return train(run, self.updates, self.training, watch=watch, valid=valid, goal=run.utility)
+
+    def _demand_same_discount(self, env: Env[Any]) -> None:
+        """One step tells how the environment carries its stock."""
+        before = env.init(1, torch.Generator().manual_seed(0))
+        after, step = env.step(before, env.observe(before).legal.int().argmax(-1))
+        stock, carried = (float(env.observe(state).account[0, -1]) for state in (before, after))
+        if abs(carried * self.gamma - stock - float(step.reward)) > 1e-4 * max(1.0, abs(stock)):
+            raise ConfigError(
+                "`gamma` must be that of the environment's stock", f"{self.gamma}",
+                remedy="give both the same, as in StockAugmented(env, stock, gamma=0.99)",
+            )  # fmt: skip
 
 
 class _Run:
@@ -116,6 +129,12 @@ class _Run:
         self._update()
         if (self.done + 1) % self.agent.copy_every == 0:
             self._copy()
+
+    def utility(self, env: Env[Any], policy: Policy, *, device: torch.device) -> float:
+        """Mean utility of stock plus return: what validation looks at."""
+        stock = env.observe(env.init(16, torch.Generator(device).manual_seed(0))).account[:, -1]
+        total = totals(env, policy, gamma=self.agent.gamma, device=device)
+        return float(policies.UTILITIES[self.agent.utility](stock + total).mean())
 
     def _net(self) -> Net:
         return self.agent.net.build(self.spec, self.outputs)

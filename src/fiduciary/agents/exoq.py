@@ -74,7 +74,8 @@ class ExoQ:
                 "ExoQ needs a problem that can try every action in every account state (`Sweepable`)", env.spec.name,
                 remedy="use DQN, PPO or Pathwise here",
             )  # fmt: skip
-        return train(_Run(self, env.sweep(), env.spec, rng), self.updates, self.training, watch=watch, valid=valid)
+        sweep = Sweep(*(part.to(rng.device) for part in env.sweep()))
+        return train(_Run(self, sweep, env.spec, rng), self.updates, self.training, watch=watch, valid=valid)
 
 
 class _Run:
@@ -95,7 +96,8 @@ class _Run:
         self.place = (following.unsqueeze(-1).unsqueeze(-1), sweep.following[self.rows])
         self.discount = agent.gamma * sweep.discount[self.rows].float()
         legal = sweep.legal[self.rows] & sweep.chained[self.rows].unsqueeze(-1).unsqueeze(-1)
-        self.weight = legal.float() * self._resampled(rng)
+        times = torch.bincount(self.rows)[self.rows]  # stretches may overlap; every row counts once
+        self.weight = legal / times[:, None, None] * self._resampled(rng)
         self.weight /= self.weight.sum((1, 2, 3), keepdim=True)
         self.value = sweep.reward.new_zeros(0)
         self._copy()

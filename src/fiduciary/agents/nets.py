@@ -272,10 +272,12 @@ class EIIE:
     def build(self, spec: Spec, outputs: int, *, extra: int = 0, duel: bool = False) -> "PerAsset":
         """See `Body.build`; `outputs` is 1 or one for each component of the action, `extra` 0 or the same."""
         actions, assets = len(spec.actions), len(spec.assets)
-        if not assets or spec.space == "discrete" or outputs not in (1, actions) or extra not in (0, actions) or duel:
+        plain = spec.space != "discrete" and len(spec.account) == 1 + assets
+        if not assets or not plain or outputs not in (1, actions) or extra not in (0, actions) or duel:
             raise ConfigError(
-                "an EIIE scores assets: it needs a problem with several and one output for each component of the action",
-                f"{assets} assets, space {spec.space}, {outputs} outputs, {extra} extra inputs",
+                "an EIIE scores assets: it needs several, an account of exposure and weights, and one output for each "
+                "component of the action",
+                f"{assets} assets, space {spec.space}, account of {len(spec.account)}, {outputs} outputs, {extra} extra inputs",
                 remedy="use another body here, such as LSTM or TCN",
             )
         return PerAsset(self, spec, pooled=outputs == 1, extra=extra > 0)

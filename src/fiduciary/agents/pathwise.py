@@ -23,7 +23,7 @@ from fiduciary.agents.policies import NetPolicy, Rule, softmax, squash
 from fiduciary.agents.training import Means, Optimiser, Training, build, demand_positive, demand_share, train
 from fiduciary.core import trees
 from fiduciary.core.errors import ConfigError
-from fiduciary.core.types import Env, Obs, Watch
+from fiduciary.core.types import Env, Obs, Policy, Watch
 
 Utility = Literal["log", "mean-variance", "cvar", "sharpe"]
 PRIOR_VARIANCE = 1e-4
@@ -87,7 +87,20 @@ class Pathwise:
                 "Pathwise needs continuous actions", f"{env.spec.name} with actions {', '.join(env.spec.actions)}",
                 remedy="use PortfolioWeights, or DQN, PPO or ExoQ here",
             )  # fmt: skip
-        return train(_Run(self, env, rng), self.updates, self.training, watch=watch, valid=valid)
+        return train(_Run(self, env, rng), self.updates, self.training, watch=watch, valid=valid, goal=self.utility_on)
+
+    @torch.no_grad()
+    def utility_on(self, env: Env[Any], policy: Policy, *, device: torch.device) -> float:
+        """The utility of 16 whole episodes of the greedy policy: what validation looks at."""
+        state, carry = env.init(16, torch.Generator(device).manual_seed(0)), None
+        wealth, alive = [env.wealth(state)], [torch.ones(16, dtype=torch.bool, device=device)]
+        while alive[-1].any():
+            action, carry = policy.act(env.observe(state), carry, None)
+            state, step = env.step(state, action)
+            wealth.append(env.wealth(state))
+            alive.append(alive[-1] & ~step.last)
+        moments = _prior_moments(16, torch.device(device))
+        return float(_utility(self, torch.stack(wealth), torch.stack(alive[:-1]), moments)[0])
 
 
 class _Run:
@@ -119,7 +132,7 @@ class _Run:
             state, last = self._step(state, h[:, k])
             wealth.append(self.env.wealth(state))
             ended = ended | last
-        utility = self._utility(torch.stack(wealth), torch.stack(alive))
+        utility, self.moments = _utility(self.agent, torch.stack(wealth), torch.stack(alive), self.moments)
         if not utility.requires_grad:
             raise ConfigError(
                 "Pathwise needs an environment whose step is differentiable in the action", self.spec.name,
@@ -159,22 +172,6 @@ class _Run:
         after, step = self.env.step(state, self.rule(self.net.head(h, obs.account), obs, None))
         return trees.leaves(after), step.last
 
-    def _utility(self, wealth: Tensor, alive: Tensor) -> Tensor:
-        """Utility of wealth [H+1, B]; `alive` [H, B] marks the steps that were taken."""
-        agent, before = self.agent, wealth[:-1]
-        r = torch.where(alive, wealth[1:] / torch.where(before > 0, before, 1.0) - 1.0, 0.0)
-        taken = alive.sum()
-        growth = torch.log1p(r.clamp(min=-0.999999))
-        if agent.utility == "log":
-            return growth.sum() / taken
-        if agent.utility == "mean-variance":
-            mean = r.sum() / taken
-            return mean - 0.5 * agent.risk_aversion * (torch.where(alive, r - mean, 0.0) ** 2).sum() / taken
-        if agent.utility == "cvar":
-            return ops.worst_mean(growth.sum(0), agent.tail) / agent.horizon
-        value, self.moments = ops.differential_sharpe(r, self.moments, agent.forget, alive)
-        return value
-
     def figures(self) -> dict[str, float]:
         """Mean utility since the last call."""
         return self.means.read()
@@ -203,3 +200,19 @@ class _Run:
 def _prior_moments(accounts: int, device: torch.device) -> Tensor:
     mean = torch.zeros(accounts, dtype=torch.float64, device=device)
     return torch.stack((mean, mean + PRIOR_VARIANCE))
+
+
+def _utility(agent: Pathwise, wealth: Tensor, alive: Tensor, moments: Tensor) -> tuple[Tensor, Tensor]:
+    """Utility of wealth [T+1, B], and the moments after it; `alive` [T, B] marks the steps that were taken."""
+    before, taken = wealth[:-1], alive.sum()
+    r = torch.where(alive, wealth[1:] / torch.where(before > 0, before, 1.0) - 1.0, 0.0)
+    growth = torch.log1p(r.clamp(min=-0.999999))
+    if agent.utility == "log":
+        return growth.sum() / taken, moments
+    if agent.utility == "mean-variance":
+        mean = r.sum() / taken
+        return mean - 0.5 * agent.risk_aversion * (torch.where(alive, r - mean, 0.0) ** 2).sum() / taken, moments
+    if agent.utility == "cvar":
+        paths = torch.cat([part.sum(0) for part in growth.split(agent.horizon)])
+        return ops.worst_mean(paths, agent.tail) / agent.horizon, moments
+    return ops.differential_sharpe(r, moments, agent.forget, alive)

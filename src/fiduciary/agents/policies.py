@@ -152,6 +152,7 @@ def load(path: str, spec: Spec) -> NetPolicy:
     description = json.loads(meta["net"])
     rule, outputs, duel = (description.pop(key) for key in ("rule", "outputs", "duel"))
     body = nets.rebuild(description)
-    net = body.build(spec, outputs, duel=duel)
+    with torch.random.fork_rng(devices=[]):  # first weights are thrown away; nobody else's numbers may move
+        net = body.build(spec, outputs, duel=duel)
     net.load_state_dict(weights)
     return NetPolicy(net, spec, body, RULES[rule], outputs, duel)

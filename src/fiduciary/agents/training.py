@@ -105,19 +105,33 @@ class Learning(Protocol[P_co]):
         ...
 
 
+class Goal(Protocol):
+    """What validation looks at."""
+
+    def __call__(self, env: Env[Any], policy: Policy, *, device: torch.device) -> float:
+        """A figure of the greedy policy on `env` that is better when larger; the same one every time."""
+        ...
+
+
 def train(
-    run: Learning[P], updates: int, how: Training, *, watch: Watch | None = None, valid: Env[Any] | None = None
+    run: Learning[P],
+    updates: int,
+    how: Training,
+    *,
+    watch: Watch | None = None,
+    valid: Env[Any] | None = None,
+    goal: Goal | None = None,
 ) -> P:
     """Advance `run` to `updates`, or until validation has not improved for long; return the best policy.
 
     Continues from `watch.restore()`, and then ends with the numbers of an unbroken run. With `valid`, the policy that did
-    best there is returned, else the last one.
+    best there is returned, else the last one; best by `goal`, `validate` where none is given.
 
     Raises:
         NumericsError: a loss, a gradient or a figure became NaN or infinite.
     """
     kept = watch.restore() if watch else None
-    best = _Best(run, how.patience)
+    best = _Best(run, how.patience, goal or validate)
     if kept:
         run.load(kept["run"])
         run.done = kept["done"]
@@ -148,15 +162,15 @@ def _report(run: Learning[Any], updates: int, best: "_Best[Any]", watch: Watch |
 class _Best(Generic[P]):
     """The weights that did best on the validation dates, and how long ago that was."""
 
-    def __init__(self, run: Learning[P], patience: int) -> None:
-        self.run, self.patience = run, patience
+    def __init__(self, run: Learning[P], patience: int, goal: Goal) -> None:
+        self.run, self.patience, self.goal = run, patience, goal
         self.score, self.looks = -math.inf, 0
         self.weights: dict[str, Tensor] = {}
 
     def look(self, valid: Env[Any]) -> None:
         policy = self.run.policy()
         device = next(policy.net.parameters()).device
-        if (score := validate(valid, policy, device=device)) > self.score:
+        if (score := self.goal(valid, policy, device=device)) > self.score:
             self.score, self.looks, self.weights = score, 0, copy.deepcopy(policy.net.state_dict())
         else:
             self.looks += 1
@@ -181,24 +195,32 @@ class _Best(Generic[P]):
         self.score, self.looks, self.weights = state["score"], state["looks"], state["weights"]
 
 
-def validate(env: Env[Any], policy: Policy, *, accounts: int = 16, device: torch.device | str = "cpu") -> float:
-    """Mean over `accounts` episodes on `device` of the sum of rewards of the greedy policy; the same worlds every time.
+def validate(env: Env[Any], policy: Policy, *, device: torch.device | str = "cpu") -> float:
+    """Mean over episodes of the sum of rewards of the greedy policy; the same worlds every time, on `device`.
 
     Where every account state can be tried, the policy is asked about all of them at once (it must carry nothing).
     """
     if isinstance(env, Sweepable):
-        return _follow(env.sweep(), env.spec.window, policy)
+        return _follow(Sweep(*(part.to(device) for part in env.sweep())), env.spec.window, policy)
+    return float(totals(env, policy, device=device).mean())
+
+
+@torch.no_grad()
+def totals(
+    env: Env[Any], policy: Policy, *, accounts: int = 16, gamma: float = 1.0, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Discounted sum of rewards of the greedy policy over an episode of each of `accounts` accounts, [accounts]."""
     state, carry = env.init(accounts, torch.Generator(device).manual_seed(0)), None
     total = torch.zeros(accounts, dtype=torch.float64, device=device)
     alive = torch.ones(accounts, dtype=torch.bool, device=device)
-    for _ in range(env.spec.horizon):
+    for k in range(env.spec.horizon):
         action, carry = policy.act(env.observe(state), carry, None)
         state, step = env.step(state, action)
-        total += torch.where(alive, step.reward, 0.0)
+        total += torch.where(alive, gamma**k * step.reward, 0.0)
         alive &= ~step.last
         if not alive.any():
             break
-    return float(total.mean())
+    return total
 
 
 def _follow(sweep: Sweep, window: int, policy: Policy) -> float:

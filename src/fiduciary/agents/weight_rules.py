@@ -53,6 +53,15 @@ class CashWeights:
         return _point(torch.zeros_like(obs.account[:, 1:], dtype=torch.float64), self.short), carry
 
 
+@dataclass(frozen=True)
+class BuyShares:
+    """Of a problem in shares: buy as many of every stock, as fast as orders and cash allow, and never sell."""
+
+    def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
+        """[B, N] float64, the largest order for every stock."""
+        return torch.ones(obs.legal.shape, dtype=torch.float64, device=obs.legal.device), carry
+
+
 def _equal(legal: Tensor) -> Tensor:
     """[B, A] equal weights of the legal assets; cash where there is none."""
     assets = legal[:, 1:].double()

@@ -16,7 +16,7 @@ def read(path: str | Path, into: type[C], overrides: Sequence[str] = ()) -> C:
     """Read `path` into the dataclass `into`, after applying `overrides` such as `"agent.lr=0.0003"`.
 
     Where a field may be one of several dataclasses, its table says which by `kind`, the class's name in any case; without
-    `kind` it is the class of the field's default.
+    `kind` it is the class of the field's default. An override of `kind` drops what the file says of the other kind.
 
     Raises:
         ConfigError: the file is missing or no TOML, a key is unknown (the nearest is named), a value does not fit.
@@ -45,6 +45,8 @@ def _apply(table: dict[str, Any], override: str) -> None:
         table = table.setdefault(group, {})
         if not isinstance(table, dict):
             raise ConfigError(f"`{key}` must be a value below a table", f"{group!r} is a value itself")
+    if last == "kind" and str(table.get("kind", "")).lower() != text.lower():
+        table.clear()  # the file's other settings belong to another kind
     try:
         table[last] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

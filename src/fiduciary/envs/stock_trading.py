@@ -165,33 +165,36 @@ class StockTrading:
         return [Source(panel.source, panel.currency, panel.digest(), panel.symbols, first, last, faults)]
 
     def init(self, batch: int, rng: torch.Generator) -> Account:
-        """Open `batch` accounts, symbol after symbol in turn, each with its share of the capital and no stock."""
-        symbol = torch.arange(batch) % len(self.panel.symbols)
-        first, last = self.world.first[symbol], self.world.last[symbol]
+        """Open `batch` accounts on the device of `rng`, symbol after symbol in turn, each with its share of the capital."""
+        world, symbol = self._on(rng.device), torch.arange(batch, device=rng.device) % len(self.panel.symbols)
+        first, last = world.first[symbol], world.last[symbol]
         if self.starts == "random":
-            first = first + (torch.rand(batch, generator=rng, dtype=torch.float64) * (last - first)).long()
+            share = torch.rand(batch, generator=rng, dtype=torch.float64, device=rng.device)
+            first = first + (share * (last - first)).long()
         end = last if self.episode is None else torch.minimum(last, first + self.episode)
-        cash = torch.full((batch,), self.cash / len(self.panel.symbols), dtype=torch.float64)
+        cash = torch.full((batch,), self.cash / len(self.panel.symbols), dtype=torch.float64, device=rng.device)
         nothing = torch.zeros_like(cash)
         return Account(first, end, cash, nothing, first, nothing, nothing)
 
     def observe(self, state: Account) -> Obs:
         """Window of scaled factors up to t, the position as a fraction of wealth, and the legal actions."""
-        close = _at(self.world.close, state.t)
+        world = self._on(state.t.device)
+        close = _at(world.close, state.t)
         worth = state.shares * close
         can_buy, can_sell = self._can_buy(state, close), self._settled(state) & (state.shares > 0)
         legal = torch.stack((torch.ones_like(can_buy), can_buy, can_sell), dim=-1)
         position = worth / (state.cash + worth)
-        return Obs(View(self.world.features, state.t, self.window), position.unsqueeze(-1).float(), legal)
+        return Obs(View(world.features, state.t, self.window), position.unsqueeze(-1).float(), legal)
 
     def step(self, state: Account, action: Tensor) -> tuple[Account, Step]:
         """Fill what can be filled, move one bar, book it. An illegal action holds; an ended account stands still."""
+        world = self._on(state.t.device)
         now, then, live = state.t, torch.minimum(state.t + 1, state.end), state.t < state.end
         bar = then if self._lag else now
-        close, next_close, price = (_at(self.world.close, now), _at(self.world.close, then), _at(self.world.fill, bar))
+        close, next_close, price = (_at(world.close, now), _at(world.close, then), _at(world.fill, bar))
 
-        buys = live & (action == BUY) & _at(self.world.buyable, bar) & self._can_buy(state, close)
-        sells = live & (action == SELL) & _at(self.world.sellable, bar) & self._settled(state)
+        buys = live & (action == BUY) & _at(world.buyable, bar) & self._can_buy(state, close)
+        sells = live & (action == SELL) & _at(world.sellable, bar) & self._settled(state)
         lots = self.venue.whole_lots(self.costs.affordable(state.cash, price))
         order = torch.where(buys, lots, torch.where(sells, -state.shares, 0.0))
         traded = order * price
@@ -219,11 +222,11 @@ class StockTrading:
 
     def mark(self, state: Account) -> Tensor:
         """Close of t."""
-        return _at(self.world.close, state.t)
+        return _at(self._on(state.t.device).close, state.t)
 
     def when(self, state: Account) -> Tensor:
         """Date of bar t, in days since 1970-01-01."""
-        return _at(self.world.day, state.t)
+        return _at(self._on(state.t.device).day, state.t)
 
     def perturb(self, state: Account, rng: torch.Generator) -> "StockTrading":
         """Redraw every bar after the present: prices leave on another path, volumes are reshuffled in size."""
@@ -308,7 +311,17 @@ class StockTrading:
         """[B] money earned by `balance` up to bar `then`; an ended account earns nothing."""
         if self.cash_rate == 0:
             return torch.zeros_like(balance)
-        return balance * torch.where(live, _at(self.world.interest, then), 0.0)
+        return balance * torch.where(live, _at(self._on(then.device).interest, then), 0.0)
+
+    def _on(self, device: torch.device) -> World:
+        """The world on `device`, copied there once."""
+        if device not in self._copies:
+            self._copies[device] = World(*(part.to(device) for part in self.world))
+        return self._copies[device]
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, World]:
+        return {}
 
     @cached_property
     def world(self) -> World:

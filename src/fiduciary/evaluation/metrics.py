@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 DAYS_PER_YEAR = 365.25
+DUST = 1e-6
 RANGE = {
     "rate_of_return": (-1.0, np.inf),
     "annual_return": (-1.0, np.inf),
@@ -88,7 +89,7 @@ def summary(
         days: [T+1] days since any origin.
         wealth: [T+1] money.
         risk_free: [T] return of idle cash over the same bars.
-        traded: signed money of every fill of every account; zeros are no trades.
+        traded: signed money of every fill of every account; less than `DUST` of mean wealth is rounding, not a trade.
         fees: [T] money, not positive.
     """
     r, per_year = returns(wealth), bars_per_year(days)
@@ -102,7 +103,7 @@ def summary(
         "annual_sharpe": daily * per_year**0.5,
         "max_drawdown": max_drawdown(wealth),
         "turnover": turnover(traded, wealth, len(r) / per_year),
-        "trades": float(np.count_nonzero(traded)),
+        "trades": float(np.count_nonzero(np.abs(traded) > DUST * wealth.mean())),
         "fees": float(-fees.sum()),
         "final_wealth": float(wealth[-1]),
     }

@@ -14,6 +14,9 @@ class Run:
 
     root: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+
     @cached_property
     def record(self) -> Record:
         """The whole record."""

@@ -85,7 +85,8 @@ FIGURES = (
     Figure("exposure", "Mean exposure", percent, "Mean share of the account that was in positions rather than in cash."),
     Figure("turnover", "Turnover a year", times,
            "Money bought plus money sold, over the mean account value, per year."),
-    Figure("trades", "Trades", count, "Orders filled, buys and sells; of an account with several assets, the bars on which it traded. "
+    Figure("trades", "Trades", count,
+           "Orders filled, buys and sells; of an account with several assets, the bars on which it traded. "
            "A mean over seeds need not be whole."),
     Figure("fees", "Costs paid", money,
            "Commissions, duties and slippage paid; every other figure is after them.", money=True),
