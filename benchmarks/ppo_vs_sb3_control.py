@@ -5,12 +5,14 @@ same first positions. The score is normalised: 0 = what random actions earn (20 
 commonly called solved (500 and -150). The row is the worse of both problems' mean differences, ours minus theirs.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import stable_baselines3
 import torch
 from stable_baselines3.common.env_util import make_vec_env
 
-from fiduciary.adapters.sb3 import SB3Policy
 from fiduciary.agents.nets import MLP, Head
 from fiduciary.agents.ppo import PPO
 from fiduciary.agents.training import Training, validate
@@ -37,6 +39,18 @@ PROBLEMS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Greedy:
+    """SB3's actor in our policy slot; its actions are in the units of Gymnasium's problem."""
+
+    model: stable_baselines3.PPO
+    scale: float
+
+    def act(self, obs: Any, carry: Any, rng: Any) -> tuple[torch.Tensor, Any]:
+        action = torch.from_numpy(self.model.predict(obs.account.numpy(), deterministic=True)[0])
+        return (action / self.scale).double() if self.scale else action.long(), carry
+
+
 def _theirs(name: str, same: PPO, seed: int) -> stable_baselines3.PPO:
     env = make_vec_env(name, same.accounts, seed=seed)
     model = stable_baselines3.PPO(
@@ -49,7 +63,7 @@ def _theirs(name: str, same: PPO, seed: int) -> stable_baselines3.PPO:
 def _scores(name: str, seed: int) -> tuple[float, float]:
     problem, (worst, best), agent = PROBLEMS[name]
     ours = agent.fit(problem, rng=torch.Generator().manual_seed(seed))
-    theirs = SB3Policy(_theirs(name, agent, seed), problem.spec)
+    theirs = _Greedy(_theirs(name, agent, seed), 2.0 if problem.spec.space == "box" else 0.0)
     one, other = ((validate(problem, policy, accounts=64) - worst) / (best - worst) for policy in (ours, theirs))
     return one, other
 

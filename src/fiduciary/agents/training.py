@@ -195,14 +195,14 @@ class _Best(Generic[P]):
         self.score, self.looks, self.weights = state["score"], state["looks"], state["weights"]
 
 
-def validate(env: Env[Any], policy: Policy, *, device: torch.device | str = "cpu") -> float:
-    """Mean over episodes of the sum of rewards of the greedy policy; the same worlds every time, on `device`.
+def validate(env: Env[Any], policy: Policy, *, accounts: int = 16, device: torch.device | str = "cpu") -> float:
+    """Mean over `accounts` episodes of the sum of rewards of the greedy policy; the same worlds every time, on `device`.
 
     Where every account state can be tried, the policy is asked about all of them at once (it must carry nothing).
     """
     if isinstance(env, Sweepable):
         return _follow(Sweep(*(part.to(device) for part in env.sweep())), env.spec.window, policy)
-    return float(totals(env, policy, device=device).mean())
+    return float(totals(env, policy, accounts=accounts, device=device).mean())
 
 
 @torch.no_grad()
