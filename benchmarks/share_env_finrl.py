@@ -208,10 +208,10 @@ def rates() -> tuple[list[Rates], float]:
     return runs, worst
 
 
-def ratio(name: str, runs: list[Rates]) -> tuple[float, tuple[float, float], float]:
+def ratio(name: str, runs: list[Rates], rule: str = "size") -> tuple[float, tuple[float, float], float]:
     """Median and range of ours over the peer's, and the peer's median."""
     theirs = [getattr(run, name) for run in runs]
-    pairs = [run.size / other for run, other in zip(runs, theirs, strict=True)]
+    pairs = [getattr(run, rule) / other for run, other in zip(runs, theirs, strict=True)]
     return float(np.median(pairs)), (min(pairs), max(pairs)), float(np.median(theirs))
 
 
@@ -219,14 +219,22 @@ def measure() -> Any:
     from rows import Figure
 
     runs, worst = rates()
-    value, interval, theirs = ratio("frame", runs)
-    return Figure(
-        round(value), "times FinRL's steps per second", 5_000, "higher", len(runs),
-        f"median of pairs; ours {np.median([run.size for run in runs]):,.0f} steps/s by its rule, batch {BATCH}, a core each; "
-        f"pro rata {np.median([run.prorata / run.frame for run in runs]):,.0f} times; "
-        f"{CHECKED} days of one account: shares equal, cash to {worst:.1g}",
-        interval=(round(interval[0]), round(interval[1])), peer="FinRL 0.3.7 StockTradingEnv", peer_value=round(theirs, 1),
-    )  # fmt: skip
+    rows = {}
+    for rule, words in (
+        ("size", "larger orders first, FinRL's rule"),
+        ("prorata", "all orders cut alike, our default"),
+    ):
+        value, interval, theirs = ratio("frame", runs, rule)
+        note = (
+            f"{words}; median of pairs; ours {np.median([getattr(run, rule) for run in runs]):,.0f} steps/s, batch {BATCH}, "
+            f"a core each; by FinRL's rule {CHECKED} days of one account: shares equal, cash to {worst:.1g}"
+        )
+        rows[rule] = Figure(
+            round(value), "times FinRL's steps per second", 5_000, "higher", len(runs), note,
+            interval=(round(interval[0]), round(interval[1])), peer="FinRL 0.3.7 StockTradingEnv",
+            peer_value=round(theirs, 1),
+        )  # fmt: skip
+    return rows
 
 
 if __name__ == "__main__":

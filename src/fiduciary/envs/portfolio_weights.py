@@ -41,6 +41,7 @@ from fiduciary.data.panel import Panel, span
 from fiduciary.envs.stock_trading import FEWEST_BARS, Execution
 from fiduciary.factors import SIM_RELATIVE, Factor, Scaler, compute
 from fiduciary.markets import costs as market_costs
+from fiduciary.markets.dynamics import redrawn
 
 IMPACT_BARS = 20
 ROUNDS = 100
@@ -259,14 +260,7 @@ class PortfolioWeights:
 
     def perturb(self, state: Portfolio, rng: torch.Generator) -> "PortfolioWeights":
         """Redraw every bar after the present: prices leave on another path, volumes are reshuffled in size."""
-        later = _days(self.panel) > int(self.when(state)[0])
-        shape = (int(later.sum()), len(self.panel.symbols))
-        path = torch.randn(shape, generator=rng, dtype=torch.float64).mul(0.05).cumsum(0).exp().numpy()
-        size = torch.randn(shape, generator=rng, dtype=torch.float64).exp().numpy()
-        values = self.panel.values.copy()
-        for f, name in enumerate(self.panel.fields):
-            values[later, :, f] *= size if name == "volume" else path
-        return replace(self, panel=replace(self.panel, values=values))
+        return replace(self, panel=redrawn(self.panel, int(self.when(state)[0]), rng))
 
     # --- splitting ---------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from fiduciary.data.panel import Panel, span
 from fiduciary.factors import SIM, Factor, Scaler, compute
 from fiduciary.markets import costs as market_costs
 from fiduciary.markets import venue as market_venue
+from fiduciary.markets.dynamics import redrawn
 from fiduciary.markets.turbulence import last_known, turbulence
 
 FEWEST_BARS = 30
@@ -340,8 +341,8 @@ class ShareTrading:
         after = int(self.when(state)[0])
         risk_off = self.risk_off
         if risk_off is not None and risk_off.index is not None:
-            risk_off = replace(risk_off, index=_redraw(risk_off.index, after, rng))
-        return replace(self, panel=_redraw(self.panel, after, rng), risk_off=risk_off)
+            risk_off = replace(risk_off, index=redrawn(risk_off.index, after, rng))
+        return replace(self, panel=redrawn(self.panel, after, rng), risk_off=risk_off)
 
     # --- splitting ---------------------------------------------------------------------------------------------------
 
@@ -612,14 +613,3 @@ def _mean_known(close: NDArray[np.float64]) -> NDArray[np.float64]:
     """[T] mean over the columns of [T, N] that are not NaN; 1 where none is."""
     known = np.isfinite(close)
     return np.where(known.any(-1), np.nan_to_num(close).sum(-1) / known.sum(-1).clip(min=1), 1.0)
-
-
-def _redraw(panel: Panel, after: int, rng: torch.Generator) -> Panel:
-    """`panel` with other bars later than day `after`: prices leave on another path, volumes are reshuffled in size."""
-    later = panel.dates.astype("datetime64[D]").astype(np.int64) > after
-    shape, values = (int(later.sum()), len(panel.symbols)), panel.values.copy()
-    path = torch.randn(shape, generator=rng, dtype=torch.float64).mul(0.05).cumsum(0).exp().numpy()
-    size = torch.randn(shape, generator=rng, dtype=torch.float64).exp().numpy()
-    for f, name in enumerate(panel.fields):
-        values[later, :, f] *= size if name == "volume" else path
-    return replace(panel, values=values)

@@ -30,6 +30,7 @@ from fiduciary.data.panel import Panel, span
 from fiduciary.factors import SIM, Factor, Scaler, compute
 from fiduciary.markets import costs as market_costs
 from fiduciary.markets import venue as market_venue
+from fiduciary.markets.dynamics import redrawn
 
 HOLD, BUY, SELL = 0, 1, 2
 FEWEST_BARS = 30
@@ -230,14 +231,7 @@ class StockTrading:
 
     def perturb(self, state: Account, rng: torch.Generator) -> "StockTrading":
         """Redraw every bar after the present: prices leave on another path, volumes are reshuffled in size."""
-        later = self.panel.dates.astype("datetime64[D]").astype(np.int64) > int(self.when(state)[0])
-        shape = (int(later.sum()), len(self.panel.symbols))
-        path = torch.randn(shape, generator=rng, dtype=torch.float64).mul(0.05).cumsum(0).exp().numpy()
-        size = torch.randn(shape, generator=rng, dtype=torch.float64).exp().numpy()
-        values = self.panel.values.copy()
-        for f, name in enumerate(self.panel.fields):
-            values[later, :, f] *= size if name == "volume" else path
-        return replace(self, panel=replace(self.panel, values=values))
+        return replace(self, panel=redrawn(self.panel, int(self.when(state)[0]), rng))
 
     def sweep(self) -> Sweep:
         """Every action at every bar for an account in cash and for holders, by `step` itself; P = 2 + bars of a wait.

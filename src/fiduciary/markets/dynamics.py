@@ -1,8 +1,10 @@
 """How artificial worlds move: panels whose truth is known, to learn what a verdict is worth."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fiduciary.core.errors import ConfigError
@@ -114,3 +116,15 @@ def _panel(
     dates = np.busday_offset(_START, np.arange(len(close)), roll="forward")
     values = np.stack((open_, high, low, close, volume), axis=-1)
     return Panel(dates, tuple(symbols), BARS, values, np.ones(close.shape, dtype=bool), source=source)
+
+
+def redrawn(panel: Panel, after: int, rng: torch.Generator) -> Panel:
+    """`panel` with every bar later than day `after` (since 1970-01-01) drawn anew: another path of prices, other volumes."""
+    later = panel.dates.astype("datetime64[D]").astype(np.int64) > after
+    shape = (int(later.sum()), len(panel.symbols))
+    path = torch.randn(shape, generator=rng, dtype=torch.float64).mul(0.05).cumsum(0).exp().numpy()
+    size = torch.randn(shape, generator=rng, dtype=torch.float64).exp().numpy()
+    values = panel.values.copy()
+    for f, name in enumerate(panel.fields):
+        values[later, :, f] *= size if name == "volume" else path
+    return replace(panel, values=values)
