@@ -60,3 +60,13 @@ def test_a_fit_that_is_killed_on_its_way_to_an_early_end_ends_there_with_the_sam
     assert watch.curve[-1] == unbroken.curve[-1]
     if keep_every == 1:  # the last state kept is one at which learning was over
         assert torch.equal(weights(fit(watch, seed=98)), weights(whole))
+
+
+@pytest.mark.slow
+def test_a_compiled_step_teaches_the_same(env):
+    small = {"net": MLP((4,)), "updates": 5, "accounts": 8, "batch": 16, "warm_up": 16}
+    one, other = (
+        DQN(**small, training=Training(compiled=compiled)).fit(env, rng=torch.Generator().manual_seed(0))
+        for compiled in (False, True)
+    )
+    assert torch.allclose(weights(one), weights(other), atol=1e-9)

@@ -17,14 +17,15 @@ class Accounts:
         steps: account-steps so far.
     """
 
-    def __init__(self, env: Env[Any], batch: int, rng: torch.Generator) -> None:
+    def __init__(self, env: Env[Any], batch: int, rng: torch.Generator, *, compiled: bool = False) -> None:
         self.env, self.batch, self.rng, self.steps = env, batch, rng, 0
+        self._step = torch.compile(env.step) if compiled else env.step
         self.present = env.init(batch, rng)
         self.obs = env.observe(self.present)
 
     def step(self, action: Tensor) -> tuple[Step, Obs]:
         """Step every account; returns the step and what it led to, before the accounts that ended were opened anew."""
-        self.present, step = self.env.step(self.present, action)
+        self.present, step = self._step(self.present, action)
         after = self.obs = self.env.observe(self.present)
         self.steps += self.batch
         if step.last.any():

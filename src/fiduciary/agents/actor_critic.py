@@ -148,7 +148,7 @@ class OffPolicy(ABC):
             "actor": Optimiser(self.online.actor, agent.lr, how, updates=math.ceil(updates / delay)),
         }
         self.replay = Replay(agent.replay, accounts=agent.accounts)
-        self.accounts = Accounts(env, agent.accounts, rng)
+        self.accounts = Accounts(env, agent.accounts, rng, compiled=agent.training.compiled)
         self.means = Means()
 
     def _nets(self, critics: int) -> ActorCritic:

@@ -71,7 +71,7 @@ class _Run:
         self.actor = build(lambda: agent.net.build(self.spec, self.family.outputs), rng)
         self.nets = nn.ModuleDict({"actor": self.actor, "family": self.family})
         self.optimiser = Optimiser(self.nets, agent.lr, agent.training, updates=agent.updates)
-        self.accounts = Accounts(env, agent.accounts, rng)
+        self.accounts = Accounts(env, agent.accounts, rng, compiled=agent.training.compiled)
         self.means = Means()
 
     @property

@@ -111,7 +111,7 @@ class _Run:
         self.online, self.frozen = (build(self._net, rng) for _ in range(2))
         self.optimiser = Optimiser(self.online, agent.lr, agent.training, updates=agent.updates)
         self.replay = Replay(agent.replay)
-        self.accounts = Accounts(env, agent.accounts, rng)
+        self.accounts = Accounts(env, agent.accounts, rng, compiled=agent.training.compiled)
         self.encodings = Encodings(self.frozen, self.accounts.obs.world)
         self.means = Means()
         self._copy()

@@ -130,7 +130,7 @@ class _Run:
         self.optimiser = Optimiser(self.online, agent.lr, agent.training, updates=agent.updates)
         self.replay = Replay(agent.replay, accounts=agent.accounts)
         self.priorities = Priorities(self.replay.capacity, agent.alpha, rng.device) if agent.prioritised else None
-        self.accounts = Accounts(env, agent.accounts, rng)
+        self.accounts = Accounts(env, agent.accounts, rng, compiled=agent.training.compiled)
         self.encodings = Encodings(self.frozen, self.accounts.obs.world)
         self.means = Means()
         self._copy()

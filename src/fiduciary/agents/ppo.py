@@ -163,7 +163,7 @@ class _Run:
         self.nets = nn.ModuleDict({"actor": self.actor, "critic": self.critic, "family": self.family})
         total = agent.updates * agent.epochs * agent.parts
         self.optimiser = Optimiser(self.nets, agent.lr, agent.training, updates=total, eps=1e-5)
-        self.accounts = Accounts(env, agent.accounts, rng)
+        self.accounts = Accounts(env, agent.accounts, rng, compiled=agent.training.compiled)
         world = self.accounts.obs.world
         self.acting, self.judging = Encodings(self.actor, world), Encodings(self.critic, world)
         self.scale = RewardScale(agent.gamma, agent.accounts, rng.device)
