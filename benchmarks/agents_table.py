@@ -93,12 +93,8 @@ PROBLEMS: dict[str, tuple[float, Score, dict[str, Agent]]] = {
         "CMA-ES": agents.CMAES(net=agents.MLP((), agents.Head((8,))), updates=60),
     }),
     "trading, mixed actions": (0.99, on_table(tabular.trading(space="simplex")), {
-        "PPO": agents.PPO(net=TINY, updates=150, **ON_POLICY),
-        "DDPG": agents.DDPG(net=TINY, gamma=GAMMA, updates=3_000, tau=0.02, noise=1.0),
-        "TD3": agents.TD3(net=TINY, gamma=GAMMA, updates=2_000),
-        "SAC": agents.SAC(
-            net=TINY, gamma=GAMMA, updates=2_000, batch=64, tau=0.02, temperature=0.1, lr=3e-3, entropy=-10.0, reward_scale=5.0
-        ),
+        "PPO": agents.PPO(net=TINY, updates=150, **ON_POLICY), "DDPG": agents.DDPG(net=TINY, gamma=GAMMA, updates=2_000),
+        "TD3": agents.TD3(net=TINY, gamma=GAMMA, updates=2_000), "SAC": agents.SAC(net=TINY, gamma=GAMMA, updates=2_000),
     }),
     "planted signal, shares": (0.9, on_planted(shares), {
         "DQN": agents.DQN(**MARKET), "DQN sequence": agents.DQN(gamma=GAMMA, updates=600, batch=256, sequence=32, lr=3e-3),
