@@ -1,5 +1,6 @@
 """Account-steps after which compiling the environment's step has paid for its warm-up."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from fiduciary.envs import StockTrading
 from fiduciary.markets import costs, dynamics, venue
 from rows import Figure, row
 
+os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # what a first run waits for
 BATCH, STEPS, REPEATS = 16_384, 60, 7
 
 
