@@ -9,7 +9,7 @@ from fiduciary.evaluation import inference, metrics
 from fiduciary.records import Run
 from fiduciary.records.folder import Manifest, RunFolder
 from fiduciary.records.paths import total
-from fiduciary.records.schema import Cell, Data, Estimate, Judgement, Occasion, Path, Record, Result, Row
+from fiduciary.records.schema import Alarm, Cell, Data, Estimate, Judgement, Occasion, Path, Record, Result, Row
 
 ACCOUNTS = ("AAPL", "GOOG", "IBM", "MSFT")
 ROLES = {"lstm-dqn": "candidate", "buy-and-hold": "benchmark", "cash": "baseline", "S&P 500": "yardstick"}
@@ -156,7 +156,7 @@ def build(
         test=("2011-01-03", "2011-12-19"), currency="USD", capital=CASH * len(accounts), bars_per_year=252.0,
         assumptions=["Orders are decided at the close of day t, filled at the open of day t+1.", "Prices are adjusted.",
                      *([note] if note else [])],
-        alarms=list(alarms), data=[data],
+        alarms=[Alarm(kind="", text=text) for text in alarms], data=[data],
         effective={"seeds": list(seeds), "env": {"type": "StockTrading", "note": note}}, cells=folder.cell_digests(),
     )  # fmt: skip
     occasion = Occasion(

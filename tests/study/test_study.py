@@ -217,8 +217,10 @@ def test_a_busy_folder_is_refused(study, tmp_path):
 def test_alarms_ring_for_policies_that_do_nothing_of_their_own(study, tmp_path):
     copies = replace(study, candidates={"copy": BuyAndHold(), "idle": Cash(), "dqn": TINY})
     run = _run(copies, tmp_path / "run")
-    assert "copy did exactly what the benchmark does in 2 of 2 tests (RW1, RW2)." in run.result.alarms
-    assert "idle never traded in 2 of 2 tests (RW1, RW2)." in run.result.alarms
+    assert "copy did exactly what the benchmark does in 2 of 2 tests (RW1, RW2)." in [
+        alarm.text for alarm in run.result.alarms
+    ]
+    assert "idle never traded in 2 of 2 tests (RW1, RW2)." in [alarm.text for alarm in run.result.alarms]
     words = {judgement.candidate: judgement for judgement in run.result.judgements}
     assert words["copy"].word == "no evidence" and "copy" in words["copy"].reason
 
@@ -255,7 +257,9 @@ def test_an_alarm_rings_for_a_policy_that_memorised_its_past_and_only_then(study
     run = _run(replace(study, env=env, candidates=candidates, seeds=(0,)), tmp_path / "run")
     assert min(run.figure("train_return", name).mean for name in candidates) > 3
     assert run.figure("rate_of_return", "idle later").mean < run.figure("rate_of_return", "buy-and-hold").mean
-    ringing = {alarm.split(" memorised")[0] for alarm in run.result.alarms if "memorised its training dates" in alarm}
+    ringing = {
+        alarm.text.split(" memorised")[0] for alarm in run.result.alarms if "memorised its training dates" in alarm.text
+    }
     assert "idle later" in ringing
 
 
@@ -274,7 +278,8 @@ def test_a_yardstick_of_other_days_or_without_trades_rings_an_alarm(study, env, 
         "short": Yardstick(late, BuyAndHold()),
         "dead": Yardstick(replace(env, panel=replace(still, values=values)), BuyAndHold()),
     }
-    alarms = _run(replace(study, yardsticks=yardsticks, candidates={"idle": Cash()}), tmp_path / "run").result.alarms
+    ringing = _run(replace(study, yardsticks=yardsticks, candidates={"idle": Cash()}), tmp_path / "run").result.alarms
+    alarms = [alarm.text for alarm in ringing]
     assert any(alarm.startswith("short was measured from") for alarm in alarms)
     assert "dead never traded RW2: what it shows there is cash." in alarms
 

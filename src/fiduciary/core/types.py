@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkabl
 import torch
 from torch import Tensor
 
+from fiduciary.core.errors import ConfigError
+
 S = TypeVar("S")
 
 
@@ -21,17 +23,38 @@ class View(NamedTuple):
         bars: [M, F] float32, every bar of the world, shared and read-only; [M, N, F] where it holds N assets side by side.
         bar: [B] int64, the bar that is the present of each account.
         length: W, how many bars a policy may look back over, the present included.
+        quotes: [M, P] float64, the raw prices behind the bars, [M, N, P] with N assets; their names are `Spec.quotes`. None
+            where there are none. Unscaled and as deep as history goes: what rules read, and networks do not.
+        since: [B] int64, the first bar of each account's own world; None = bar 0.
     """
 
     bars: Tensor
     bar: Tensor
     length: int
+    quotes: Tensor | None = None
+    since: Tensor | None = None
 
     def window(self, *, out: Tensor | None = None) -> Tensor:
         """Gather the windows, [B, W, F] or [B, W, N, F], oldest bar first; into `out` of that shape, where given."""
         # W bars in a row lie side by side in memory: a window is a row of this overlapping view, gathered in one copy.
         windows = self.bars.unfold(0, self.length, 1).movedim(-1, 1)
         return torch.index_select(windows, 0, self.bar - (self.length - 1), out=out)
+
+    def history(self, length: int) -> Tensor:
+        """The quotes of the last `length` bars, [B, L, P] or [B, L, N, P], the present last; NaN before the world began.
+
+        Raises:
+            ConfigError: the world quotes no prices.
+        """
+        if self.quotes is None:
+            raise ConfigError(
+                "a rule that reads prices needs a world that quotes them", "a view without quotes",
+                cause="the environment shows factors alone", remedy="use a rule of this environment's own",
+            )  # fmt: skip
+        place = self.bar.unsqueeze(-1) + torch.arange(1 - length, 1, device=self.bar.device)
+        known = place >= (0 if self.since is None else self.since.unsqueeze(-1))
+        gathered = self.quotes[place.clamp(min=0)]
+        return torch.where(known.view(*known.shape, *[1] * (gathered.dim() - 2)), gathered, torch.nan)
 
 
 class Obs(NamedTuple):
@@ -113,6 +136,7 @@ class Spec:
         alarms: those assumptions that flatter every result; a report prints them first.
         space: what an action is.
         assets: names of the N assets whose bars stand side by side in a view; none = one.
+        quotes: names of the P raw prices of a view, such as open, high, low, close, volume; none = not shown.
     """
 
     name: str
@@ -126,6 +150,7 @@ class Spec:
     alarms: tuple[str, ...] = ()
     space: Space = "discrete"
     assets: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
 
 
 class Source(NamedTuple):
@@ -255,11 +280,21 @@ class Oracle(Protocol):
 
 
 class Split(NamedTuple):
-    """Dates to learn on, to be judged on, and to stop learning by; both ends included; made by `evaluation.splits`."""
+    """Dates to learn on, to be judged on, and to stop learning by; both ends included; made by `evaluation.splits`.
+
+    Attributes:
+        train: first and last date of training.
+        test: first and last date of the test.
+        valid: the same of validation, or None.
+        without: ranges of dates within `train` that must not be learned on: tests, and what is purged around them.
+        path: which of several passes through history this test belongs to (combinatorial splits); 0 where there is one.
+    """
 
     train: tuple[str, str]
     test: tuple[str, str]
     valid: tuple[str, str] | None = None
+    without: tuple[tuple[str, str], ...] = ()
+    path: int = 0
 
 
 class Fold(NamedTuple):
@@ -302,6 +337,24 @@ class Agent(Protocol):
         self, env: Env[Any], *, rng: torch.Generator, watch: Watch | None = None, valid: Env[Any] | None = None
     ) -> Policy:
         """Learn a policy on `env`; with `valid`, keep the one that did best there."""
+        ...
+
+
+@runtime_checkable
+class Repriced(Protocol):
+    """A problem that can be lived through again at other costs: what shows whether an edge is only cheap trading."""
+
+    def at_costs(self, multiple: float) -> Env[Any]:
+        """The same problem with every cost of trading times `multiple`; 0 = free."""
+        ...
+
+
+@runtime_checkable
+class Prophet(Protocol):
+    """A rule that knows the future: not a policy to follow but the bound that none can pass."""
+
+    def foresee(self, env: Env[Any]) -> Policy:
+        """The best policy for exactly this world, costs included."""
         ...
 
 

@@ -53,7 +53,7 @@ def _sections(run: Run) -> Iterator[str]:
         yield _text(words.basis(judgement))
     if result.alarms:
         yield "## Alarms"
-        yield _list(result.alarms)
+        yield _list(alarm.text for alarm in result.alarms)
     yield _facts(result)
     yield "## In total"
     yield _figures(tables.total(result))

@@ -23,7 +23,7 @@ def console(run: Run) -> "RenderableType":
 
     result = run.result
     verdicts = [Text(words.sentence(each), COLOURS[each.word]) for each in result.judgements]
-    alarms = [Text(f"! {alarm}", "yellow") for alarm in result.alarms]
+    alarms = [Text(f"! {alarm.text}", "yellow") for alarm in result.alarms]
     gap, total = Text(""), _total(tables.total(result), len(result.seeds))
     return Group(*verdicts, *alarms, gap, total, gap, _overview(tables.overview(result)))
 

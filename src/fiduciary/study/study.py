@@ -244,12 +244,13 @@ class Study:
 
     def _result(self, book: Book, digests: dict[str, str], trials: int) -> schema.Result:
         spec = self.env.spec
+        alarms = [schema.Alarm(kind="", text=text) for text in (*spec.alarms, *book.alarms(self.benchmark_name))]
         return schema.Result(
             question=self.question, benchmark=self.benchmark_name, judgements=self._judge(book, trials), rows=book.rows(),
             accounts=book.accounts, seeds=list(self.seeds), train=book.train_dates(), valid=book.valid_dates(),
             test=book.test_dates(), currency=spec.currency, searched={n: s.trials for n, s in self.searches.items()},
             capital=book.total(CASH, None).wealth[0], bars_per_year=book.bars_per_year,
-            assumptions=[*spec.assumptions, *self.notes], alarms=[*spec.alarms, *book.alarms(self.benchmark_name)],
+            assumptions=[*spec.assumptions, *self.notes], alarms=alarms,
             data=list(self._data()), effective=self.effective(), cells=digests,
         )  # fmt: skip
 
