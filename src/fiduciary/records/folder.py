@@ -3,7 +3,7 @@
 RUN/
   manifest.json            what the run is, fixed at its first start
   record.json              the whole record, once every cell is done
-  cells/<account>/<policy>/<seed>/
+  cells/<account>/<policy>/<seed>[-split-<n>]/
     cell.json              one finished cell
     policy.safetensors     its learned policy
     checkpoint.pt          an unfinished cell, to continue from
@@ -106,14 +106,14 @@ class RunFolder:
         """Publish the record."""
         write_atomic(self.root / "record.json", record.model_dump_json(indent=1).encode())
 
-    def cell_folder(self, account: str, policy: str, seed: int | None) -> Path:
+    def cell_folder(self, account: str, policy: str, seed: int | None, split: int = 0) -> Path:
         """Where one cell lives; names are quoted so that any symbol is a folder name."""
-        leaf = "rule" if seed is None else f"seed-{seed}"
+        leaf = ("rule" if seed is None else f"seed-{seed}") + (f"-split-{split}" if split else "")
         return self.root / "cells" / _folder_name(account) / _folder_name(policy) / leaf
 
-    def cell(self, account: str, policy: str, seed: int | None) -> Cell | None:
+    def cell(self, account: str, policy: str, seed: int | None, split: int = 0) -> Cell | None:
         """A finished cell, or None."""
-        path = self.cell_folder(account, policy, seed) / "cell.json"
+        path = self.cell_folder(account, policy, seed, split) / "cell.json"
         return read_json(path, Cell) if path.exists() else None
 
     def cell_digests(self) -> dict[str, str]:
@@ -139,7 +139,7 @@ class RunFolder:
 
     def write_cell(self, cell: Cell) -> None:
         """Publish a cell and drop its checkpoint."""
-        folder = self.cell_folder(cell.account, cell.policy, cell.seed)
+        folder = self.cell_folder(cell.account, cell.policy, cell.seed, cell.split)
         write_atomic(folder / "cell.json", cell.model_dump_json().encode())
         (folder / "checkpoint.pt").unlink(missing_ok=True)
 

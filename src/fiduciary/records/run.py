@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fiduciary.records.folder import RunFolder
+from fiduciary.records.paths import chained
 from fiduciary.records.schema import Cell, Estimate, Judgement, Record, Result, Row
 
 
@@ -29,8 +30,8 @@ class Run:
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """Every account's path, by policy and seed."""
-        return RunFolder(self.root).cells(self.result.cells)
+        """Every account's path, by policy, seed and pass through history; the tests of all splits end to end."""
+        return chained(RunFolder(self.root).cells(self.result.cells))
 
     @property
     def verdict(self) -> Judgement:

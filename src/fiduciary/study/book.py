@@ -1,21 +1,31 @@
 """Figures of all cells: accounts and their total, every policy, intervals over seeds, and alarms."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from fiduciary.evaluation import metrics
 from fiduciary.evaluation.inference import over_seeds
 from fiduciary.records import schema
-from fiduciary.records.paths import total
+from fiduciary.records.paths import chained, total
 
 TOTAL, CASH = "total", "cash"
 Role = Literal["candidate", "benchmark", "baseline", "yardstick"]
 
 
+class Draw(NamedTuple):
+    """One of the runs of a policy whose spread shows the luck of training: its seed and its pass through history."""
+
+    seed: int | None
+    path: int = 0
+
+
+RULE = Draw(None)
+
+
 class Book:
-    """Reads cells; computes nothing twice.
+    """Reads cells, the tests of all splits end to end; computes nothing twice.
 
     Args:
         cells: every finished cell of the study.
@@ -24,39 +34,39 @@ class Book:
     """
 
     def __init__(self, cells: Sequence[schema.Cell], accounts: Sequence[str], roles: Mapping[str, Role]) -> None:
-        self.cells, self.accounts, self.roles = list(cells), list(accounts), dict(roles)
-        self._cells = {(cell.account, cell.policy, cell.seed): cell for cell in cells}
+        self.cells, self.accounts, self.roles = chained(cells), list(accounts), dict(roles)
+        self._cells = {(cell.account, cell.policy, Draw(cell.seed, cell.path)): cell for cell in self.cells}
         self._totals = {
-            (policy, seed): total([cell.test for cell in self._of(policy, seed)])
-            for policy, seed in dict.fromkeys((cell.policy, cell.seed) for cell in cells)
+            (policy, draw): total([cell.test for cell in self.of(policy, draw)])
+            for policy, draw in dict.fromkeys((policy, draw) for _, policy, draw in self._cells)
         }
 
     @property
     def bars_per_year(self) -> float:
         """Of the total's calendar."""
-        return metrics.bars_per_year(np.array(self.total(CASH, None).days))
+        return metrics.bars_per_year(np.array(self.total(CASH).days))
 
-    def seeds(self, policy: str) -> list[int | None]:
-        """Seeds with which `policy` was run."""
-        return [seed for name, seed in self._totals if name == policy]
+    def draws(self, policy: str) -> list[Draw]:
+        """Seeds and passes through history with which `policy` was run."""
+        return [draw for name, draw in self._totals if name == policy]
 
-    def total(self, policy: str, seed: int | None) -> schema.Path:
-        """All accounts of one policy and seed, added up."""
-        return self._totals[policy, seed]
+    def total(self, policy: str, draw: Draw = RULE) -> schema.Path:
+        """All accounts of one policy and draw, added up."""
+        return self._totals[policy, draw]
 
     def test_dates(self) -> tuple[str, str]:
         """First and last day of the accounts' tests."""
-        days = self.total(CASH, None).days
+        days = self.total(CASH).days
         return _iso(days[0]), _iso(days[-1])
 
     def train_dates(self) -> tuple[str, str]:
         """First and last day of training, over all accounts."""
-        first, last = zip(*(cell.train_days for cell in self._of(CASH, None)), strict=True)
+        first, last = zip(*(cell.train_days for cell in self.of(CASH)), strict=True)
         return _iso(min(first)), _iso(max(last))
 
     def valid_dates(self) -> tuple[str, str] | None:
         """First and last day of validation, over all accounts, if there is one."""
-        known = [cell.valid_days for cell in self._of(CASH, None) if cell.valid_days]
+        known = [cell.valid_days for cell in self.of(CASH) if cell.valid_days]
         return (_iso(min(first for first, _ in known)), _iso(max(last for _, last in known))) if known else None
 
     def rows(self) -> list[schema.Row]:
@@ -72,7 +82,7 @@ class Book:
             found += self._memorised(policy, benchmark)
             learned = [cell for cell in self.cells if cell.policy == policy]
             idle = [cell for cell in learned if not any(cell.test.traded)]
-            copies = [cell for cell in learned if cell.test.traded == self._cell(cell.account, benchmark).test.traded]
+            copies = [cell for cell in learned if cell.test.traded == self.cell(cell.account, benchmark).test.traded]
             for what, cells in (("never traded", idle), ("did exactly what the benchmark does", copies)):
                 if cells:
                     where = ", ".join(_place(cell) for cell in cells)
@@ -89,7 +99,7 @@ class Book:
         """Yardsticks that were measured over other days than the study."""
         mine, found = self.test_dates(), []
         for policy in (name for name, role in self.roles.items() if role == "yardstick"):
-            days = self.total(policy, None).days
+            days = self.total(policy).days
             theirs = _iso(days[0]), _iso(days[-1])
             if theirs != mine:
                 found.append(
@@ -111,15 +121,15 @@ class Book:
         ]
 
     def _row(self, account: str, policy: str) -> schema.Row:
-        by_seed = [self.figures(account, policy, seed) for seed in self.seeds(policy)]
-        figures = {name: _estimate(name, [one[name] for one in by_seed]) for name in by_seed[0]}
+        each = [self.figures(account, policy, draw) for draw in self.draws(policy)]
+        figures = {name: _estimate(name, [one[name] for one in each]) for name in each[0]}
         return schema.Row(account=account, policy=policy, role=self.roles[policy], figures=figures)
 
-    def figures(self, account: str, policy: str, seed: int | None) -> dict[str, float]:
-        """All figures of one policy with one seed on one account, or on their total."""
-        cells = self._of(policy, seed) if account == TOTAL else [self._cell(account, policy, seed)]
-        path = self.total(policy, seed) if account == TOTAL else cells[0].test
-        cash = self.total(CASH, None) if account == TOTAL else self._cell(account, CASH).test
+    def figures(self, account: str, policy: str, draw: Draw) -> dict[str, float]:
+        """All figures of one draw of a policy on one account, or on their total."""
+        cells = self.of(policy, draw) if account == TOTAL else [self.cell(account, policy, draw)]
+        path = self.total(policy, draw) if account == TOTAL else cells[0].test
+        cash = self.total(CASH) if account == TOTAL else self.cell(account, CASH).test
         days = np.array(path.days)
         figures = metrics.summary(
             days,
@@ -136,11 +146,13 @@ class Book:
             figures["valid_return"] = float(np.average([cell.valid_return or 0.0 for cell in cells], weights=capital))
         return figures
 
-    def _of(self, policy: str, seed: int | None) -> list[schema.Cell]:
-        return [cell for (_, name, which), cell in self._cells.items() if (name, which) == (policy, seed)]
+    def of(self, policy: str, draw: Draw = RULE) -> list[schema.Cell]:
+        """One draw of a policy, account by account."""
+        return [cell for (_, name, which), cell in self._cells.items() if (name, which) == (policy, draw)]
 
-    def _cell(self, account: str, policy: str, seed: int | None = None) -> schema.Cell:
-        return self._cells[account, policy, seed]
+    def cell(self, account: str, policy: str, draw: Draw = RULE) -> schema.Cell:
+        """One draw of a policy on one account."""
+        return self._cells[account, policy, draw]
 
 
 def _cash_returns(cash: schema.Path, days: np.ndarray) -> np.ndarray:

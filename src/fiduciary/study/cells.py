@@ -1,37 +1,65 @@
-"""One cell of the grid: train (or take the rule), let it live through both ranges of dates, write it down."""
+"""Cells of the grid: train (or take the rule), let it live through training and test dates, write it down."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from fiduciary.core import seeds
-from fiduciary.core.types import Agent, Fold, Policy, Saveable
+from fiduciary.core.types import Agent, Env, Fold, Policy, Prophet, Saveable
 from fiduciary.evaluation.metrics import rate_of_return
 from fiduciary.evaluation.rollout import Trajectory, rollout
 from fiduciary.records import schema
 from fiduciary.records.folder import RunFolder, read_checkpoint, write_checkpoint
 from fiduciary.study.search import Search
+from fiduciary.study.stress import stressed
 
 PACE = "steps/s"
 """Name under which agents report how fast they learn."""
 
 
 class Key(NamedTuple):
-    """Which cell; `seed` is None for rules."""
+    """Which cell; `seed` is None for rules, `split` counts the tests of a study with several."""
 
     account: str
     policy: str
     seed: int | None
+    split: int = 0
+
+
+class Test(NamedTuple):
+    """One test of what was learned: the place of its split, the pass through history it belongs to, its world."""
+
+    split: int
+    path: int
+    env: Env[Any]
 
 
 class Task(NamedTuple):
-    """A cell to compute; picklable, so that any process can."""
+    """Cells to compute that share one training; picklable, so that any process can.
+
+    Attributes:
+        root: the run's folder.
+        key: the first cell; the others differ in `split`.
+        fold: what to learn on.
+        who: learner, rule or prophet.
+        tests: a cell for each.
+        stress: also live through the tests under other conditions.
+    """
 
     root: Path
     key: Key
     fold: Fold
-    who: Agent | Policy
+    who: Agent | Policy | Prophet
+    tests: tuple[Test, ...]
+    stress: bool = False
+
+    @property
+    def keys(self) -> list[Key]:
+        """Of all its cells."""
+        return [self.key._replace(split=test.split) for test in self.tests]
 
 
 Tell = Callable[[Key, int, int, dict[str, float]], None]
@@ -39,37 +67,50 @@ Tell = Callable[[Key, int, int, dict[str, float]], None]
 
 
 def compute(task: Task, tell: Tell) -> None:
-    """Compute a cell, continuing from its checkpoint if there is one, and publish it."""
-    folder, key = RunFolder(task.root), task.key
+    """Compute a task's cells, continuing from their checkpoint if there is one, and publish them."""
+    folder, key, fold = RunFolder(task.root), task.key, task.fold
     watch = _CellWatch(folder.cell_folder(*key) / "checkpoint.pt", key, tell)
-    # Worlds are drawn from streams that no policy owns, so that all policies meet the same ones.
-    fit = seeds.generator(key.seed or 0, key.account, key.policy, "fit")
-    fold, who = task.fold, task.who
-    trials: list[schema.Trial] = []
+    policy, trials = _learn(task, watch)
+    train, valid = (
+        env and _live(key, name, env, policy) for name, env in (("train", fold.hindsight), ("valid", fold.valid))
+    )
+    for test in task.tests:
+        lived = _live(key, "test", test.env, policy)
+        stress = stressed(test.env, policy, _rng(key, "test")) if task.stress else {}
+        cell = schema.Cell(
+            account=key.account, policy=key.policy, seed=key.seed, split=test.split, path=test.path,
+            train_return=float(rate_of_return(train.wealth)), train_days=_ends(train),
+            valid_return=valid and float(rate_of_return(valid.wealth)), valid_days=valid and _ends(valid),
+            test=_path(lived), curve=watch.curve, trials=trials, stress=stress,
+            policy_file=_save(folder, key._replace(split=test.split), policy),
+        )  # fmt: skip
+        folder.write_cell(cell)
+
+
+def _learn(task: Task, watch: "_CellWatch") -> tuple[Policy | Prophet, list[schema.Trial]]:
+    """What the task's learner learned, or its rule; and the trials of a search."""
+    key, fold, who = task.key, task.fold, task.who
+    fit = seeds.generator(key.seed or 0, key.account, key.policy, "fit", *([key.split] if key.split else []))
     if isinstance(who, Search):
-        policy, trials = who.search(fold.train, rng=fit, watch=watch, valid=fold.valid)
-    else:
-        policy = who.fit(fold.train, rng=fit, watch=watch, valid=fold.valid) if isinstance(who, Agent) else who
-    passes = {"train": fold.hindsight, "valid": fold.valid, "test": fold.test}
-    lived = {
-        name: rollout(env, policy, rng=seeds.generator(0, key.account, name))
-        for name, env in passes.items() if env is not None
-    }  # fmt: skip
-    train, valid = lived["train"], lived.get("valid")
-    cell = schema.Cell(
-        account=key.account, policy=key.policy, seed=key.seed,
-        train_return=rate_of_return(train.wealth), train_days=_ends(train),
-        valid_return=None if valid is None else rate_of_return(valid.wealth), valid_days=valid and _ends(valid),
-        test=_path(lived["test"]), curve=watch.curve, trials=trials, policy_file=_save(folder, key, policy),
-    )  # fmt: skip
-    folder.write_cell(cell)
+        found = who.search(fold.train, rng=fit, watch=watch, valid=fold.valid)
+        return found.policy, found.trials
+    return (who.fit(fold.train, rng=fit, watch=watch, valid=fold.valid) if isinstance(who, Agent) else who), []
+
+
+def _live(key: Key, name: str, env: Env[Any], policy: Policy | Prophet) -> Trajectory:
+    return rollout(env, policy.foresee(env) if isinstance(policy, Prophet) else policy, rng=_rng(key, name))
+
+
+def _rng(key: Key, name: str) -> torch.Generator:
+    """Worlds are drawn from streams that no policy owns, so that all policies meet the same ones."""
+    return seeds.generator(0, key.account, name)
 
 
 def _ends(t: Trajectory) -> tuple[int, int]:
     return int(t.days[0]), int(t.days[-1])
 
 
-def _save(folder: RunFolder, key: Key, policy: Policy) -> str:
+def _save(folder: RunFolder, key: Key, policy: Policy | Prophet) -> str:
     if not isinstance(policy, Saveable):
         return ""
     path = folder.cell_folder(*key) / "policy.safetensors"

@@ -35,11 +35,12 @@ def run(
     tasks: Sequence[Task], *, workers: int, total: int, progress: bool, engine: Engine = "local",
     listeners: Sequence[Tell] = (),
 ) -> None:  # fmt: skip
-    """Compute `tasks`; `total` counts the cells that were done before, too."""
+    """Compute `tasks`; `total` counts the trainings that were done before, too."""
     if not tasks:
         return
     workers = min(workers, len(tasks))
-    with _Bar(len(tasks), total, enabled=progress) as bar:
+    learners = sum(task.key.seed is not None for task in tasks)
+    with _Bar(learners, total, enabled=progress) as bar:
 
         def tell(key: Key, done: int, total: int, figures: dict[str, float]) -> None:
             for listener in (bar.tell, *listeners):

@@ -18,12 +18,12 @@ import numpy as np
 from fiduciary.agents.rules import Cash
 from fiduciary.core import seeds as streams
 from fiduciary.core.errors import ConfigError, RecordError
-from fiduciary.core.types import Agent, Env, Fold, Policy, Source, Spec, Split
+from fiduciary.core.types import Agent, Env, Fold, Policy, Prophet, Source, Spec, Split
 from fiduciary.evaluation import inference, metrics
 from fiduciary.records import Run, identity, schema
 from fiduciary.records.folder import Manifest, RunFolder
-from fiduciary.study.book import CASH, TOTAL, Book, Role
-from fiduciary.study.cells import Key, Task, compute
+from fiduciary.study.book import CASH, TOTAL, Book, Draw, Role
+from fiduciary.study.cells import Key, Task, Test
 from fiduciary.study.engine import Engine, require
 from fiduciary.study.engine import run as run_cells
 from fiduciary.study.search import Search
@@ -63,9 +63,10 @@ class Study:
         env: the decision problem.
         benchmark: the policy to beat, under the same costs, on the same days. No benchmark, no study.
         candidates: agents that learn, rules, or searches for an agent's settings, by name.
-        splits: dates to learn on, to stop or choose by, and to be judged on.
+        splits: dates to learn on, to stop or choose by, and to be judged on; or several, such as a walk forward: everything
+            is learned afresh for each, and the verdict is on their tests end to end.
         seeds: one training for each.
-        baselines: further rules to show beside, not judged; cash is always among them.
+        baselines: further rules, and prophets, to show beside, not judged; cash is always among them.
         yardsticks: rules on other worlds, such as an index; shown, not judged.
         notes: assumptions that the report must state, beyond those of the environment.
 
@@ -77,9 +78,9 @@ class Study:
     env: Problem
     benchmark: Policy
     candidates: Mapping[str, Agent | Policy]
-    splits: Split
+    splits: Split | Sequence[Split]
     seeds: Sequence[int] = (0, 1, 2)
-    baselines: Mapping[str, Policy] = field(default_factory=dict)
+    baselines: Mapping[str, Policy | Prophet] = field(default_factory=dict)
     yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -93,11 +94,18 @@ class Study:
         names = [*self.candidates, *self.baselines, *self.yardsticks, CASH, self.benchmark_name]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ConfigError("every policy must have a name of its own", f"{sorted(twice)} twice", remedy="rename one")
-        if self.searches and self.splits.valid is None:
+        if not self.every_split:
+            raise ConfigError("a study must have a split", "none")
+        if self.searches and any(split.valid is None for split in self.every_split):
             raise ConfigError(
                 "a study that searches must have validation dates", "none", cause="the test may not choose the settings",
                 remedy='give the split some, between training and test: valid = ["2009", "2009"]',
             )  # fmt: skip
+
+    @property
+    def every_split(self) -> tuple[Split, ...]:
+        """All splits, in the order of their tests."""
+        return (self.splits,) if isinstance(self.splits, Split) else tuple(self.splits)
 
     @property
     def searches(self) -> dict[str, Search]:
@@ -149,11 +157,12 @@ class Study:
         with store.writing():
             started = time.monotonic()
             manifest = self._manifest(store, arguments)
-            if not store.finished() or not all(store.cell(*task.key) for task in tasks):
+            missing = self._missing(store, tasks)
+            if not store.finished() or missing:
                 store.write_manifest(manifest := manifest.model_copy(update={"sessions": manifest.sessions + 1}))
                 with closing(sinks):
                     run_cells(
-                        self._rules_first(store, tasks), workers=workers, progress=progress, engine=engine,
+                        missing, workers=workers, progress=progress, engine=engine,
                         total=sum(task.key.seed is not None for task in tasks),
                         listeners=[sink.progress for sink in sinks],
                     )  # fmt: skip
@@ -193,41 +202,64 @@ class Study:
         return identity.versions() | searched
 
     def _tasks(self, root: Path) -> list[Task]:
-        """The grid: rules once, learners with every seed, yardsticks on their own worlds."""
+        """The grid: rules once, learners with every seed, yardsticks on their own worlds; each for every training."""
         rules = {self.benchmark_name: self.benchmark, **self.baselines}
-        tasks, folds = [], self.env.folds(self.splits)
+        stressed = {*self.candidates, self.benchmark_name}
+        tasks: list[Task] = []
+        for k, (folds, tests) in enumerate(self._trainings(self.env)):
+            if k == 0:
+                self._check(folds, rules)
+            for account, fold in folds.items():
+                cash = Cash(fold.test.spec.space)
+                for name, who in {**self.candidates, **rules, CASH: cash}.items():
+                    seeds = self.seeds if isinstance(who, Agent) else (None,)
+                    tasks += [
+                        _task(root, Key(account, name, seed), fold, who, tests[account], stress=name in stressed)
+                        for seed in seeds
+                    ]
+        for name, (env, policy) in self.yardsticks.items():
+            for folds, tests in self._trainings(env):
+                tasks += [_task(root, Key(a, name, None), fold, policy, tests[a]) for a, fold in folds.items()]
+        # The rule that never trades goes through every test once.
+        bars: dict[str, int] = {}
+        for task in tasks:
+            if task.key.policy == CASH:
+                tested = sum(test.env.spec.horizon for test in task.tests)
+                bars[task.key.account] = bars.get(task.key.account, 0) + tested
+        if (longest := max(bars.values())) < inference.FEWEST_BARS:
+            raise ConfigError(
+                f"a verdict needs at least {inference.FEWEST_BARS} bars of test", str(longest), remedy="test longer"
+            )
+        return [task for task in tasks if task.tests]
+
+    def _trainings(self, env: Problem) -> Iterator[tuple[dict[str, Fold], dict[str, list[Test]]]]:
+        """Folds by account, and the tests of all splits that learn on the same dates."""
+        groups: dict[Split, list[tuple[int, Split]]] = {}
+        for place, split in enumerate(self.every_split):
+            groups.setdefault(split._replace(test=("", ""), path=0), []).append((place, split))
+        for group in groups.values():
+            every = [(place, split.path, env.folds(split)) for place, split in group]
+            folds = every[0][2]
+            yield folds, {a: [Test(place, path, others[a].test) for place, path, others in every] for a in folds}
+
+    def _check(self, folds: Mapping[str, Fold], rules: Mapping[str, Policy | Prophet]) -> None:
+        """Refuse what cannot be judged, before any work."""
         if TOTAL in folds:
             raise ConfigError(
                 f"no account may be called {TOTAL!r}", "one", remedy="rename the symbol: reports use the word"
             )
-        if (longest := max(fold.test.spec.horizon for fold in folds.values())) < inference.FEWEST_BARS:
-            raise ConfigError(
-                f"a verdict needs at least {inference.FEWEST_BARS} bars of test", str(longest), remedy="test longer"
-            )
         for name, who in {**self.candidates, **rules}.items():
-            if not isinstance(who, Agent):
+            if not isinstance(who, Agent | Prophet):
                 _refuse_other_actions(name, who, next(iter(folds.values())).test)
-        for account, fold in folds.items():
-            cash = Cash(fold.test.spec.space)
-            for name, who in {**self.candidates, **rules, CASH: cash}.items():
-                seeds = self.seeds if isinstance(who, Agent) else (None,)
-                tasks += [Task(root, Key(account, name, seed), fold, who) for seed in seeds]
-        for name, (env, policy) in self.yardsticks.items():
-            tasks += [Task(root, Key(a, name, None), fold, policy) for a, fold in env.folds(self.splits).items()]
-        return tasks
 
-    def _rules_first(self, store: RunFolder, tasks: Sequence[Task]) -> list[Task]:
-        """Compute the rules that are missing; return the learners that are."""
-        missing = [task for task in tasks if store.cell(*task.key) is None]
-        for task in missing:
-            if task.key.seed is None:
-                compute(task, lambda *_: None)
-        # Seed by seed rather than account by account: a run cut short has whole seeds to look at.
-        learners = [task for task in missing if task.key.seed is not None]
-        return sorted(learners, key=lambda task: list(self.seeds).index(task.key.seed or 0))
+    def _missing(self, store: RunFolder, tasks: Sequence[Task]) -> list[Task]:
+        """Tasks with cells to compute: rules, then learners seed by seed, so that a run cut short has whole seeds."""
+        order = {seed: place for place, seed in enumerate(self.seeds)}
+        missing = [task for task in tasks if any(store.cell(*key) is None for key in task.keys)]
+        return sorted(missing, key=lambda task: -1 if task.key.seed is None else order[task.key.seed])
 
     def _book(self, store: RunFolder, tasks: Sequence[Task]) -> Book:
-        cells = [cell for task in tasks if (cell := store.cell(*task.key))]
+        cells = [cell for task in tasks for key in task.keys if (cell := store.cell(*key))]
         own = list(dict.fromkeys(task.key.account for task in tasks if task.key.policy == CASH))
         return Book(cells, own, self.roles)
 
@@ -239,17 +271,18 @@ class Study:
                 for sink in sinks:
                     sink.finish(
                         Key(cell.account, cell.policy, cell.seed), settings,
-                        book.figures(cell.account, cell.policy, cell.seed),
+                        book.figures(cell.account, cell.policy, Draw(cell.seed, cell.path)),
                     )  # fmt: skip
 
     def _result(self, book: Book, digests: dict[str, str], trials: int) -> schema.Result:
         spec = self.env.spec
-        alarms = [schema.Alarm(kind="", text=text) for text in (*spec.alarms, *book.alarms(self.benchmark_name))]
+        alarms = [schema.Alarm(**alarm._asdict()) for alarm in spec.alarms]
+        alarms += [schema.Alarm(kind="", text=text) for text in book.alarms(self.benchmark_name)]
         return schema.Result(
             question=self.question, benchmark=self.benchmark_name, judgements=self._judge(book, trials), rows=book.rows(),
             accounts=book.accounts, seeds=list(self.seeds), train=book.train_dates(), valid=book.valid_dates(),
-            test=book.test_dates(), currency=spec.currency, searched={n: s.trials for n, s in self.searches.items()},
-            capital=book.total(CASH, None).wealth[0], bars_per_year=book.bars_per_year,
+            test=book.test_dates(), splits=list(map(_dates, self.every_split)), currency=spec.currency, searched={n: s.trials for n, s in self.searches.items()},
+            capital=book.total(CASH).wealth[0], bars_per_year=book.bars_per_year,
             assumptions=[*spec.assumptions, *self.notes], alarms=alarms,
             data=list(self._data()), effective=self.effective(), cells=digests,
         )  # fmt: skip
@@ -259,10 +292,10 @@ class Study:
             yield from (schema.Data(name=name, **source._asdict()) for source in problem.sources())
 
     def _judge(self, book: Book, trials: int) -> list[schema.Judgement]:
-        benchmark = metrics.log_returns(np.array(book.total(self.benchmark_name, None).wealth))
+        benchmark = metrics.log_returns(np.array(book.total(self.benchmark_name).wealth))
         out = []
         for name in self.candidates:
-            totals = [book.total(name, seed).wealth for seed in book.seeds(name)]
+            totals = [book.total(name, draw).wealth for draw in book.draws(name)]
             candidate = np.stack([metrics.log_returns(np.array(wealth)) for wealth in totals])
             rng = streams.numpy_generator(0, "verdict", name)
             verdict = inference.judge(
@@ -271,6 +304,18 @@ class Study:
             )  # fmt: skip
             out.append(schema.Judgement(candidate=name, benchmark=self.benchmark_name, **verdict._asdict()))
         return out
+
+
+def _dates(split: Split) -> schema.Dates:
+    return schema.Dates(train=split.train, valid=split.valid, test=split.test, without=list(split.without))
+
+
+def _task(
+    root: Path, key: Key, fold: Fold, who: Agent | Policy | Prophet, tests: Sequence[Test], *, stress: bool = False
+) -> Task:
+    """The cells of one training; a rule goes through history once, whatever the splits."""
+    own = tuple(test for test in tests if isinstance(who, Agent) or test.path == 0)
+    return Task(root, key._replace(split=own[0].split if own else 0), fold, who, own, stress)
 
 
 def _refuse_other_actions(name: str, policy: Policy, env: Env[Any]) -> None:

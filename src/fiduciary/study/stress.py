@@ -1,0 +1,73 @@
+"""The same policy through the same test at other costs and with late orders: whether an edge survives them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fiduciary.agents.rules import Cash
+from fiduciary.core.types import Env, Obs, Policy, Prophet, Repriced
+from fiduciary.evaluation.rollout import rollout
+
+COSTS = (0.0, 2.0, 5.0)
+"""Multiples of the study's own costs; once is the test itself."""
+LAGS = (1, 2)
+"""Bars by which every order comes later than it was decided."""
+
+
+@dataclass(frozen=True)
+class Late:
+    """Gives the orders of another policy `bars` bars after it decided them; until the first comes, it does nothing.
+
+    The policy sees the account as it is, which its late orders have made, and not what it still has under way. A late
+    order that is no longer legal is dropped.
+
+    Attributes:
+        policy: who decides.
+        bars: of delay.
+        idle: who acts in the meantime.
+    """
+
+    policy: Policy
+    bars: int
+    idle: Policy
+
+    def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
+        """The action decided `bars` calls ago."""
+        inner, queue = carry or (None, ())
+        action, inner = self.policy.act(obs, inner, rng)
+        queue = (*queue, action)
+        idle, _ = self.idle.act(obs, None, None)
+        if len(queue) <= self.bars:
+            return idle, (inner, queue)
+        due, queue = queue[0], queue[1:]
+        if due.dim() == 1:
+            due = torch.where(obs.legal.gather(-1, due.unsqueeze(-1)).squeeze(-1), due, idle)
+        return due, (inner, queue)
+
+
+def name_of_costs(multiple: float) -> str:
+    """2.0 -> "costs x 2"."""
+    return f"costs x {multiple:g}"
+
+
+def name_of_lag(bars: int) -> str:
+    """1 -> "1 bar later"."""
+    return f"{bars} bar{'s' if bars != 1 else ''} later"
+
+
+def stressed(env: Env[Any], policy: Policy | Prophet, rng: torch.Generator) -> dict[str, list[float]]:
+    """Wealth [T+1] of `policy` in `env` under every condition, by its name; costs only where `env` can be repriced."""
+    seed, out = rng.get_state(), {}
+    if isinstance(policy, Prophet):
+        return {}
+    variants: dict[str, tuple[Env[Any], Policy]] = {
+        name_of_lag(bars): (env, Late(policy, bars, Cash(env.spec.space))) for bars in LAGS
+    }
+    if isinstance(env, Repriced):
+        variants |= {name_of_costs(multiple): (env.at_costs(multiple), policy) for multiple in COSTS}
+    for name, (world, who) in variants.items():
+        rng.set_state(seed)  # the same worlds each time
+        out[name] = rollout(world, who, rng=rng).wealth.tolist()
+    return out

@@ -1,0 +1,118 @@
+"""A study with several splits: learned afresh for each, judged on their tests end to end."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from fiduciary.agents.rules import BuyAndHold, Cash
+from fiduciary.core.errors import ConfigError
+from fiduciary.core.types import Split
+from fiduciary.evaluation import splits
+from fiduciary.records.folder import RunFolder
+from fiduciary.records.paths import chained
+from fiduciary.study import Study
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Learns nothing, and leaves a line for every training."""
+
+    file: str
+
+    def fit(self, env, *, rng, watch=None, valid=None):
+        with open(self.file, "a") as file:  # noqa: PTH123
+            file.write(f"{env.dates} {env.without}\n")
+        return BuyAndHold()
+
+
+def forward(env):
+    days = [str(day) for day in env.panel.dates]
+    return [splits.dates(train=(days[30], days[a - 1]), test=(days[a], days[a + 32])) for a in (60, 93, 126)]
+
+
+@pytest.fixture
+def study(env, tmp_path):
+    learner = Counter(str(tmp_path / "fits"))
+    return Study("Does it?", env, BuyAndHold(), {"learner": learner}, forward(env), seeds=(0, 1))
+
+
+def run(study, folder):
+    return study.run(folder, progress=False)
+
+
+def test_every_split_is_learned_afresh_and_judged_once(study, tmp_path):
+    done = run(study, tmp_path / "run")
+    assert len((tmp_path / "fits").read_text().splitlines()) == 3 * 2 * 2  # splits, accounts, seeds
+    cells = RunFolder(tmp_path / "run").cells(done.result.cells)
+    assert {cell.split for cell in cells if cell.policy == "learner"} == {0, 1, 2}
+    assert [one.test for one in done.result.splits] == [split.test for split in study.every_split]
+    assert done.result.train == (study.every_split[0].train[0], study.every_split[-1].train[1])
+    assert done.result.test == (study.every_split[0].test[0], study.every_split[-1].test[1])
+    assert done.verdict.reason == "the policy is a copy of the benchmark"
+
+
+def test_wealth_grows_through_the_tests_as_through_one_account_after_the_other(study, tmp_path):
+    done = run(study, tmp_path / "run")
+    parts = [
+        cell for cell in RunFolder(tmp_path / "run").cells(done.result.cells)
+        if (cell.account, cell.policy) == ("RW1", "buy-and-hold")
+    ]  # fmt: skip
+    whole = next(cell for cell in done.cells if (cell.account, cell.policy) == ("RW1", "buy-and-hold"))
+    growth = np.prod([part.test.wealth[-1] / part.test.wealth[0] for part in parts])
+    assert whole.test.wealth[-1] / whole.test.wealth[0] == pytest.approx(growth, rel=1e-12)
+    lengths = [len(part.test.traded) for part in parts]
+    assert len(whole.test.traded) == sum(lengths) and len(whole.test.days) == sum(lengths) + 1
+    assert np.all(np.diff(whole.test.days) > 0)
+    # What a step books explains the change of wealth, over the joints as well.
+    assert set(whole.stress) == {"costs x 0", "costs x 2", "costs x 5", "1 bar later", "2 bars later"}
+    assert all(len(path) == len(whole.test.wealth) for path in whole.stress.values())
+
+
+def test_one_split_alone_is_left_as_it_is(study, tmp_path):
+    alone = replace(study, splits=study.every_split[-1:])
+    cells = run(alone, tmp_path / "run").cells
+    assert chained(cells) == cells
+
+
+def test_splits_that_share_their_training_dates_train_once_and_rules_pass_history_once(study, env, tmp_path):
+    days = [str(day) for day in env.panel.dates]
+    holes = ((days[60], days[94]), (days[100], days[134]))
+    both = [
+        Split((days[30], days[149]), holes[0], None, holes, path=0),
+        Split((days[30], days[149]), holes[1], None, holes, path=1),
+    ]
+    done = run(replace(study, splits=both), tmp_path / "run")
+    fits = (tmp_path / "fits").read_text().splitlines()
+    assert len(fits) == 2 * 2 and all(str(holes) in line for line in fits)
+    draws = {(cell.policy, cell.seed, cell.path) for cell in done.cells}
+    assert draws == {
+        ("learner", 0, 0), ("learner", 0, 1), ("learner", 1, 0), ("learner", 1, 1), ("buy-and-hold", None, 0), ("cash", None, 0),
+    }  # fmt: skip
+    assert done.figure("rate_of_return", "learner").n == 4
+
+
+def test_a_study_without_a_split_is_refused(study):
+    with pytest.raises(ConfigError, match="a study must have a split"):
+        replace(study, splits=[])
+
+
+def test_a_killed_walk_forward_continues(study, tmp_path):
+    whole = run(study, tmp_path / "whole")
+    done = run(study, tmp_path / "part")
+    for path in sorted(done.root.glob("cells/RW2/*/*-split-2/cell.json")):
+        path.unlink()
+    (done.root / "record.json").unlink()
+    assert run(replace(study), tmp_path / "part").result == whole.result
+
+
+def test_late_orders_come_late(env):
+    from fiduciary.core.seeds import generator
+    from fiduciary.evaluation.rollout import rollout
+    from fiduciary.study.stress import Late
+
+    fold = env.folds(forward(env)[0])["RW1"]
+    for bars in (0, 1, 3):
+        late = Late(BuyAndHold(), bars, Cash())
+        path = rollout(fold.test, late, rng=generator(0, "x"))
+        assert np.flatnonzero(path.traded)[0] == bars
