@@ -9,11 +9,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fiduciary.agents import A2C, CMAES, DQN, PPO, ExoQ
 from fiduciary.agents.rules import BuyAndHold
 from fiduciary.core.errors import ConfigError
-from fiduciary.core.types import Agent
+from fiduciary.core.types import Agent, Split
 from fiduciary.data import Panel, load
+from fiduciary.data.panel import span
 from fiduciary.envs import StockTrading
 from fiduciary.envs.stock_trading import Execution
 from fiduciary.evaluation import splits
@@ -22,6 +26,7 @@ from fiduciary.markets.costs import Costs
 from fiduciary.markets.venue import Venue
 from fiduciary.study import Search, Study, Yardstick
 
+Days = NDArray[np.datetime64]
 FACTORS: dict[str, tuple[Factor, ...]] = {"sim": SIM, "sim-relative": SIM_RELATIVE}
 
 
@@ -78,6 +83,59 @@ class Dates:
     test: tuple[str, str]
     valid: tuple[str, str] | None = None
 
+    def splits(self, calendar: Days) -> tuple[Split, ...]:
+        """The one split."""
+        return (splits.dates(train=self.train, valid=self.valid, test=self.test),)
+
+
+@dataclass(frozen=True)
+class WalkForward:
+    """Learn, test, move on: see `splits.walk_forward`.
+
+    Attributes:
+        between: first and last date of all.
+        train, test, valid: lengths, in bars or as "3y", "6m", "90d"; valid = 0: none.
+        expanding: training always starts on the first date.
+        purge: bars left out before each test.
+    """
+
+    between: tuple[str, str]
+    train: int | str
+    test: int | str
+    valid: int | str = 0
+    expanding: bool = False
+    purge: int = 0
+
+    def splits(self, calendar: Days) -> tuple[Split, ...]:
+        """One split for each test, in order."""
+        return splits.walk_forward(
+            calendar[span(calendar, *self.between)], train=self.train, test=self.test, valid=self.valid,
+            expanding=self.expanding, purge=self.purge,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Combinatorial:
+    """Combinatorial purged cross-validation: see `splits.combinatorial`. Training may follow the test it serves.
+
+    Attributes:
+        between: first and last date of all.
+        groups, tests: N groups of dates, of which k are tested at a time.
+        purge, embargo: bars left out of training before and after each test.
+    """
+
+    between: tuple[str, str]
+    groups: int = 6
+    tests: int = 2
+    purge: int = 20
+    embargo: int = 20
+
+    def splits(self, calendar: Days) -> tuple[Split, ...]:
+        """One split for each choice of tests and each of these."""
+        return splits.combinatorial(
+            calendar[span(calendar, *self.between)], self.groups, self.tests, purge=self.purge, embargo=self.embargo
+        )
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -127,7 +185,7 @@ class StockInvestment:
         application: always "stock-investment".
         question: what the study asks, fixed before the first run.
         data: the stocks.
-        split: the dates.
+        split: the dates; `kind` chooses "dates" (if it is left out), "walk-forward" or "combinatorial".
         costs: what a trade costs; no default, since free trading must be asked for.
         venue: lots, holding days, price limits; no default either.
         index: an index to show beside; none where its `source` is empty.
@@ -141,7 +199,7 @@ class StockInvestment:
     application: Literal["stock-investment"]
     question: str
     data: Source
-    split: Dates
+    split: Dates | WalkForward | Combinatorial
     costs: Costs
     venue: Venue
     index: Source | None = None
@@ -172,10 +230,10 @@ class StockInvestment:
             index = self._index_env(self.index)
             yardsticks[self.index.label or index.panel.symbols[0]] = Yardstick(index, BuyAndHold())
         agent = self.agent if self.search is None else self.search.search(self.agent)
-        split = splits.dates(train=self.split.train, valid=self.split.valid, test=self.split.test)
+        every = self.split.splits(self.env.panel.dates)
         return Study(
             question=self.question, env=self.env, benchmark=BuyAndHold(), candidates={self.name: agent},
-            splits=split, seeds=self.seeds, yardsticks=yardsticks, notes=self.notes,
+            splits=every[0] if len(every) == 1 else every, seeds=self.seeds, yardsticks=yardsticks, notes=self.notes,
         )  # fmt: skip
 
     def _trading(self, panel: Panel, factors: tuple[Factor, ...], window: int) -> StockTrading:

@@ -15,8 +15,8 @@ C = TypeVar("C")
 def read(path: str | Path, into: type[C], overrides: Sequence[str] = ()) -> C:
     """Read `path` into the dataclass `into`, after applying `overrides` such as `"agent.lr=0.0003"`.
 
-    Where a field may be one of several dataclasses, its table says which by `kind`, the class's name in any case; without
-    `kind` it is the class of the field's default. An override of `kind` drops what the file says of the other kind.
+    Where a field may be one of several dataclasses, its table says which by `kind`, the class's name in any case, with or
+    without hyphens; without `kind` it is the class of the field's default, or the first where there is none. An override of `kind` drops what the file says of the other kind.
 
     Raises:
         ConfigError: the file is missing or no TOML, a key is unknown (the nearest is named), a value does not fit.
@@ -98,13 +98,14 @@ def _dataclasses_in(hint: Any) -> list[Any]:
 
 def _kind(named: Any, choices: dict[str, Any], default: Any, place: str, file: str) -> Any:
     """The dataclass that a table's `kind` names; without one, the class of the field's default."""
-    if named is None and type(default) in choices.values():
-        return type(default)
-    if str(named).lower() not in choices:
+    if named is None:
+        return type(default) if type(default) in choices.values() else next(iter(choices.values()))
+    name = str(named).lower().replace("-", "")
+    if name not in choices:
         near = nearest(str(named), choices)
         remedy = f"did you mean {near!r}?" if near else ""
         raise ConfigError(f"`{place}` in {file} must be one of {', '.join(choices)}", repr(named), remedy=remedy)
-    return choices[str(named).lower()]
+    return choices[name]
 
 
 def _build(table: dict[str, Any], into: type[C], file: str, place: str = "") -> C:
