@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 
 from fiduciary.agents.rules import BuyAndHold, Cash, Random
-from fiduciary.core.checks import check_agent, check_env, check_policy
-from fiduciary.core.errors import ContractError
+from fiduciary.core.checks import check_agent, check_env, check_factor, check_policy, future_blind
+from fiduciary.core.errors import ConfigError, ContractError
 from fiduciary.core.types import View
 from fiduciary.envs import ShareTrading, StockTrading
+from fiduciary.factors import SIM, SIM_RELATIVE, Factor
 from fiduciary.markets.costs import CHINA_A
 from fiduciary.markets.venue import Venue
 
@@ -99,6 +101,15 @@ class _PeeksInItsSecondWorld(StockTrading):
 
 
 @dataclass(frozen=True, eq=False)
+class _QuotesAdjusted(StockTrading):
+    """Prices divided by the last one, as adjustment for later dividends does."""
+
+    def observe(self, state):
+        obs = super().observe(state)
+        return obs._replace(world=obs.world._replace(quotes=obs.world.quotes / obs.world.quotes[-1]))
+
+
+@dataclass(frozen=True, eq=False)
 class _LosesNumbers(StockTrading):
     def step(self, state, action):
         after, step = super().step(state, action)
@@ -111,6 +122,7 @@ class _LosesNumbers(StockTrading):
         (_RewardsTheFuture, "a step must not move when everything after the next bar is redrawn"),
         (_FillsOnlyWinners, "a step must not move when everything after the next bar is redrawn"),
         (_PeeksInItsSecondWorld, "an observation must not move"),
+        (_QuotesAdjusted, "an observation must not move"),
         (_LosesNumbers, "the ledger must explain wealth"),
         (_PeeksAhead, "must not move when everything later is redrawn"),
         (_PrintsMoney, "the ledger must explain wealth"),
@@ -122,6 +134,49 @@ class _LosesNumbers(StockTrading):
 def test_a_broken_law_is_found_and_named(walk, broken, rule):
     with pytest.raises(ContractError, match=rule):
         check_env(broken(walk, window=5, costs=CHINA_A, venue=Venue(lot=0)), batch=4, steps=40)
+
+
+def test_the_law_of_the_future_stands_alone(env):
+    assert future_blind(env, blind=5, steps=40) == ("future-blind observations and steps", 5, 0.0)
+    with pytest.raises(ContractError, match=r"a different observation on \d{4}-\d{2}-\d{2} \(trial 0\)"):
+        future_blind(_PeeksAhead(env.panel, window=5))
+
+
+@pytest.mark.parametrize("factor", [*SIM, *SIM_RELATIVE])
+def test_every_shipped_factor_is_causal(walk, factor):
+    assert check_factor(factor, walk) == (f"factor {factor.name} is causal", 20, 0.0)
+
+
+def _centred(bars):
+    return bars["close"] - bars["close"].mean()
+
+
+def _next_open(bars):
+    return np.append(bars["open"][1:], 0.0)
+
+
+def _next_volume(bars):
+    return np.append(bars["volume"][1:], 0.0)
+
+
+@pytest.mark.parametrize("compute", [_centred, _next_open, _next_volume])
+def test_a_factor_that_looks_ahead_is_named_with_the_date(walk, compute):
+    with pytest.raises(
+        ContractError, match=r"factor 'sly' must not move .* RW1 on \d{4}-\d{2}-\d{2} after redrawing from"
+    ):
+        check_factor(Factor("sly", 3, compute), walk, trials=1)
+
+
+def test_a_factor_sees_each_symbol_on_its_own_bars(walk):
+    mask, values = walk.mask.copy(), walk.values.copy()
+    mask[50:60, 0], mask[5:, 1] = False, False
+    values[~mask] = np.nan
+    panel = replace(walk, mask=mask, values=values)
+    seen = []
+    check_factor(Factor("length", 10, lambda bars: seen.append(len(bars["close"])) or bars["close"]), panel, trials=3)
+    assert set(seen) == {150}
+    with pytest.raises(ConfigError, match="must be tried on more than 200 bars"):
+        check_factor(Factor("long", 200, _centred), panel)
 
 
 @pytest.mark.parametrize("policy", [BuyAndHold(), Cash(), Random()])

@@ -392,7 +392,7 @@ def test_impact_needs_volumes():
 
 def test_flattering_choices_are_alarms():
     alarms = _env(_walk(), execution="close", short=0.1).spec.alarms
-    assert [sentence.split()[0] for sentence in alarms] == ["Orders", "Trading", "Borrowing"]
+    assert [alarm.kind for alarm in alarms] == ["unobservable fill", "free trading", "free borrowing"]
     assert _env(_walk(), costs=costs.linear(5), short=0.1, borrow_rate=0.01).spec.alarms == ()
 
 

@@ -1,12 +1,11 @@
-"""Metrics against an independent library; splits by law."""
+"""Metrics against an independent library."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiduciary.core.errors import ConfigError
-from fiduciary.evaluation import metrics, splits
+from fiduciary.evaluation import metrics
 
 
 @given(st.integers(0, 2**31), st.integers(30, 300))
@@ -45,23 +44,3 @@ def test_figures_of_a_tiny_account_by_hand():
 def test_the_sharpe_ratio_of_idle_cash_is_undefined_not_huge():
     growth = np.full(50, 1e-4)
     assert np.isnan(metrics.sharpe(growth, growth))
-
-
-def test_whole_years_and_months_at_both_ends():
-    got = splits.dates(train=("2005", "2009-02"), test=("2009-03-01", "2011"))
-    assert got.train == ("2005-01-01", "2009-02-28")
-    assert got.test == ("2009-03-01", "2011-12-31")
-
-
-@pytest.mark.parametrize(
-    ("train", "test", "message"),
-    [
-        (("2005", "2010"), ("2010-06", "2011"), "strictly after the training"),
-        (("2010", "2005"), ("2011", "2012"), "`train` must run forwards"),
-        (("2005", "soon"), ("2011", "2012"), "`train` must hold dates"),
-        (("2005",), ("2011", "2012"), "must be two dates"),
-    ],
-)
-def test_wrong_splits_are_refused(train, test, message):
-    with pytest.raises(ConfigError, match=message):
-        splits.dates(train=train, test=test)

@@ -11,12 +11,13 @@ VOID = {"meta", "br", "img", "link", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """Tables as lists of rows of cell texts, and every tag with its attributes; scripts are not text."""
+    """Tables as lists of rows of cell texts, `within` sections; every tag with its attributes; scripts are not text."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.tables: list[list[list[str]]] = []
+        self.within: dict[str, list[list[list[str]]]] = {"": []}
         self.stack: list[str] = []
         self.words: list[str] = []
         self.feed(text)
@@ -25,8 +26,11 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self.stack.append(tag)
+        if tag == "section":
+            self.within[dict(attrs).get("id") or ""] = []
         if tag == "table":
             self.tables.append([])
+            list(self.within.values())[-1].append(self.tables[-1])
         if tag == "tr":
             self.tables[-1].append([])
         if tag in ("td", "th"):
@@ -52,7 +56,18 @@ def charts(text: str) -> dict[str, Any]:
     """The chart specifications embedded in a page."""
     found = re.search(r'<script type="application/json" id="charts">(.*?)</script>', text, re.S)
     assert found
-    return json.loads(found[1])
+    packed = json.loads(found[1])
+    for chart in packed["charts"].values():
+        for trace in chart["data"]:
+            trace["x"] = packed["dates"][trace["x"]]
+    return packed["charts"]
+
+
+def figures(tables: list[list[list[str]]]) -> list[list[str]]:
+    """The main figures and, below them, those of "More figures", as one table."""
+    (head, *main), (again, *further) = tables[:2]
+    assert head == again
+    return [head, *main, *further]
 
 
 def own_parts(text: str) -> str:

@@ -25,7 +25,7 @@ from fiduciary.core import trees
 from fiduciary.core.errors import ConfigError
 from fiduciary.core.types import Env, Obs, Policy, Watch
 
-Utility = Literal["log", "mean-variance", "cvar", "sharpe"]
+Utility = Literal["log", "mean-variance", "cvar", "sharpe", "reward"]
 PRIOR_VARIANCE = 1e-4
 """Moments of the differential Sharpe ratio start from no mean and 1 % a bar."""
 
@@ -38,7 +38,8 @@ class Pathwise:
         net: description of the network.
         utility: "log", expected log growth of wealth a bar; "mean-variance", mean return a bar less half `risk_aversion`
             times its variance; "cvar", mean log growth over the worst share `tail` of the paths, a bar; "sharpe", the
-            differential Sharpe ratio, whose moments decay by `forget` a bar.
+            differential Sharpe ratio, whose moments decay by `forget` a bar; "reward", mean reward a bar, of problems whose
+            reward is the utility: paths should then be whole episodes, since nothing stands for what comes after them.
         risk_aversion: of "mean-variance".
         tail: share of the paths of "cvar", in (0, 1].
         forget: eta of the differential Sharpe ratio.
@@ -93,14 +94,15 @@ class Pathwise:
     def utility_on(self, env: Env[Any], policy: Policy, *, device: torch.device) -> float:
         """The utility of 16 whole episodes of the greedy policy: what validation looks at."""
         state, carry = env.init(16, torch.Generator(device).manual_seed(0)), None
-        wealth, alive = [env.wealth(state)], [torch.ones(16, dtype=torch.bool, device=device)]
+        wealth, rewards, alive = [env.wealth(state)], [], [torch.ones(16, dtype=torch.bool, device=device)]
         while alive[-1].any():
             action, carry = policy.act(env.observe(state), carry, None)
             state, step = env.step(state, action)
             wealth.append(env.wealth(state))
+            rewards.append(step.reward)
             alive.append(alive[-1] & ~step.last)
         moments = _prior_moments(16, torch.device(device))
-        return float(_utility(self, torch.stack(wealth), torch.stack(alive[:-1]), moments)[0])
+        return float(_utility(self, torch.stack(wealth), torch.stack(rewards), torch.stack(alive[:-1]), moments)[0])
 
 
 class _Run:
@@ -124,21 +126,24 @@ class _Run:
         """One path of every account and one step up the gradient of its utility."""
         start = self.env.wealth(self.present)
         h = self._encode(self.env.observe(self.present))
-        state, wealth, alive, ended = self.present, [start], [], torch.zeros_like(start, dtype=torch.bool)
+        state, wealth, rewards, alive = self.present, [start], [], []
+        ended = torch.zeros_like(start, dtype=torch.bool)
         for k in range(self.agent.horizon):
             if self.agent.truncate and k and k % self.agent.truncate == 0:
                 state = trees.rebuild(state, [leaf.detach() for leaf in trees.leaves(state)])
             alive.append(~ended)
-            state, last = self._step(state, h[:, k])
+            state, reward, last = self._step(state, h[:, k])
             wealth.append(self.env.wealth(state))
+            rewards.append(reward)
             ended = ended | last
-        utility, self.moments = _utility(self.agent, torch.stack(wealth), torch.stack(alive), self.moments)
+        paths = torch.stack(wealth), torch.stack(rewards), torch.stack(alive)
+        utility, self.moments = _utility(self.agent, *paths, self.moments)
         if not utility.requires_grad:
             raise ConfigError(
                 "Pathwise needs an environment whose step is differentiable in the action", self.spec.name,
                 remedy="use PortfolioWeights, or PPO, SAC or TD3 here",
             )  # fmt: skip
-        self.optimiser.step(-utility, features=h.detach(), wealth=torch.stack(wealth).detach())
+        self.optimiser.step(-utility, features=h.detach(), wealth=paths[0].detach())
         self.means.add(utility=utility)
         self.present = trees.rebuild(state, [leaf.detach() for leaf in trees.leaves(state)])
         if ended.any():
@@ -158,19 +163,19 @@ class _Run:
         each, place = torch.unique(bars, return_inverse=True)
         return self.net.encode(world._replace(bar=each).window())[place]
 
-    def _step(self, state: Any, h: Tensor) -> tuple[Any, Tensor]:
+    def _step(self, state: Any, h: Tensor) -> tuple[Any, Tensor, Tensor]:
         if self.agent.checkpoint:
-            leaves, last = checkpoint(self._bar, state, h, *trees.leaves(state), use_reentrant=False)
+            leaves, reward, last = checkpoint(self._bar, state, h, *trees.leaves(state), use_reentrant=False)
         else:
-            leaves, last = self._bar(state, h, *trees.leaves(state))
-        return trees.rebuild(state, leaves), last
+            leaves, reward, last = self._bar(state, h, *trees.leaves(state))
+        return trees.rebuild(state, leaves), reward, last
 
-    def _bar(self, like: Any, h: Tensor, *leaves: Tensor) -> tuple[list[Tensor], Tensor]:
-        """One bar from the state with these leaves; returns the next one's and which accounts ended."""
+    def _bar(self, like: Any, h: Tensor, *leaves: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """One bar from the state with these leaves; returns the next one's, the reward and which accounts ended."""
         state = trees.rebuild(like, list(leaves))
         obs = self.env.observe(state)
         after, step = self.env.step(state, self.rule(self.net.head(h, obs.account), obs, None))
-        return trees.leaves(after), step.last
+        return trees.leaves(after), step.reward, step.last
 
     def figures(self) -> dict[str, float]:
         """Mean utility since the last call."""
@@ -202,9 +207,13 @@ def _prior_moments(accounts: int, device: torch.device) -> Tensor:
     return torch.stack((mean, mean + PRIOR_VARIANCE))
 
 
-def _utility(agent: Pathwise, wealth: Tensor, alive: Tensor, moments: Tensor) -> tuple[Tensor, Tensor]:
-    """Utility of wealth [T+1, B], and the moments after it; `alive` [T, B] marks the steps that were taken."""
+def _utility(
+    agent: Pathwise, wealth: Tensor, rewards: Tensor, alive: Tensor, moments: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Utility of wealth [T+1, B] or rewards [T, B], and the moments after it; `alive` [T, B] marks the steps that were taken."""
     before, taken = wealth[:-1], alive.sum()
+    if agent.utility == "reward":
+        return torch.where(alive, rewards, 0.0).sum() / taken, moments
     r = torch.where(alive, wealth[1:] / torch.where(before > 0, before, 1.0) - 1.0, 0.0)
     growth = torch.log1p(r.clamp(min=-0.999999))
     if agent.utility == "log":

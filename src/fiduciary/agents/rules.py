@@ -1,5 +1,6 @@
 """Baselines in the same slot as learners: rules that need no training. Actions are 0 hold, 1 buy, 2 sell."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,9 @@ import torch
 from torch import Tensor
 
 from fiduciary.core.checks import random_action
+from fiduciary.core.errors import ConfigError
 from fiduciary.core.types import Obs, Space
+from fiduciary.data.panel import position
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,26 @@ class Random:
         if rng is None:
             carry = carry if carry is not None else torch.Generator(obs.legal.device).manual_seed(0)
         return random_action(self.space, obs.legal, rng or carry), carry
+
+
+def quoted(obs: Obs, name: str, length: int, fields: Sequence[str]) -> Tensor:
+    """One raw price over the last `length` bars, [B, L] or [B, L, N] money, the present last; NaN where there was none.
+
+    Args:
+        obs: what the rule sees.
+        name: of the price.
+        length: L, in bars.
+        fields: names of the world's quotes, in order (`Spec.quotes`). A world with a single quote quotes its close.
+
+    Raises:
+        ConfigError: the world quotes no prices, not this one, or another number than `fields` names.
+    """
+    quotes = obs.world.history(length)
+    if quotes.shape[-1] == 1:
+        fields = ("close",)
+    if quotes.shape[-1] != len(fields):
+        raise ConfigError(
+            "`fields` of a rule must name the quotes of its world", f"{', '.join(fields)} for {quotes.shape[-1]} quotes",
+            remedy="give the rule fields=env.spec.quotes",
+        )  # fmt: skip
+    return quotes[..., position(name, fields, "price that a rule reads")]

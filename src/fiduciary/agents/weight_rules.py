@@ -1,15 +1,23 @@
-"""Baselines for problems whose action is a row of weights, cash first: rules that need no training.
+"""Baselines for problems whose action is a row of weights, cash first: rules that need no training, and what rules share.
 
 Where the environment lets weights go short (w_i = (1 + N s) p_i - s), give the rules the same `short` s.
 """
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fiduciary.core.types import Obs
+from fiduciary.agents.rules import quoted
+from fiduciary.core.errors import ConfigError
+from fiduciary.core.types import Obs, Policy
+from fiduciary.data.panel import position
+
+MONTH = 21
+"""Bars in a month."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,7 @@ class EqualWeight:
 
     def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
         """[B, A] float64 weights."""
-        return _equal(obs.legal), carry
+        return equal(obs.legal), carry
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,8 @@ class HoldWeights:
 
     def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
         """[B, A] float64 weights. The account is read in float32, so a hold may trade a ten-millionth of wealth."""
-        exposure, weights = obs.account[:, :1].double(), obs.account[:, 1:].double()
-        # The division in `_point` takes out N s, and what short weights beyond the bound leave over.
-        return torch.where(exposure > 0, _point(weights, self.short), _equal(obs.legal)), carry
+        # The division in `point` takes out N s, and what short weights beyond the bound leave over.
+        return torch.where(obs.account[:, :1] > 0, point(held(obs), self.short), equal(obs.legal)), carry
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,103 @@ class CashWeights:
 
     def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
         """[B, A] float64 weights."""
-        return _point(torch.zeros_like(obs.account[:, 1:], dtype=torch.float64), self.short), carry
+        return point(torch.zeros_like(obs.account[:, 1:], dtype=torch.float64), self.short), carry
+
+
+@dataclass(frozen=True)
+class Every:
+    """Ask `rule` at the first bar and then every `bars` bars; hold in between, weights drifting with prices.
+
+    Attributes:
+        rule: any rule over weights.
+        bars: between two questions.
+        short: s of the environment.
+    """
+
+    rule: Policy
+    bars: int = MONTH
+    short: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.bars < 1:
+            raise ConfigError("`bars` must be at least 1", repr(self.bars))
+
+    def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
+        """[B, A] float64 weights."""
+        waited, inner = carry or (0, None)
+        if waited % self.bars:
+            return point(held(obs), self.short), (waited + 1, inner)
+        action, inner = self.rule.act(obs, inner, rng)
+        return action, (waited + 1, inner)
+
+
+@dataclass(frozen=True)
+class FixedMix:
+    """The same fractions of wealth at every bar, the rest in cash; `mix` makes one from names.
+
+    Attributes:
+        shares: of each asset, in the problem's order; a single one is divided equally among the assets that trade.
+        short: s of the environment.
+
+    Raises:
+        ConfigError: a share is negative, or they add up to more than 1.
+    """
+
+    shares: tuple[float, ...] = (0.6,)
+    short: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (all(share >= 0 for share in self.shares) and math.fsum(self.shares) <= 1 + 1e-9):
+            raise ConfigError("shares of a mix must not be negative nor exceed 1 together", str(self.shares))
+
+    def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
+        """[B, A] float64 weights."""
+        if len(self.shares) == 1:
+            return point(self.shares[0] * equal(obs.legal)[:, 1:], self.short), carry
+        shares = torch.tensor(self.shares, dtype=torch.float64, device=obs.legal.device)
+        return point(shares.expand(len(obs.legal), -1), self.short), carry
+
+
+def mix(assets: Sequence[str], shares: Mapping[str, float], *, short: float = 0.0) -> FixedMix:
+    """The mix of named assets, `mix(env.spec.assets, {"SPY": 0.6, "AGG": 0.4})`; assets not named get nothing.
+
+    Raises:
+        ConfigError: a name is not among `assets`; the message names the nearest.
+    """
+    for name in shares:
+        position(name, assets, "asset of a mix")
+    return FixedMix(tuple(shares.get(asset, 0.0) for asset in assets), short)
+
+
+@dataclass(frozen=True)
+class RandomWeights:
+    """Luck at a given pace: walk towards weights drawn at random; one step away from them, draw others.
+
+    The aim is a point drawn uniformly from those that leave 1 - `exposure` in cash.
+
+    Attributes:
+        turnover: money traded at each bar, both ways, over wealth: the mean of traded / wealth of the trajectory to match.
+        exposure: of the aims: its mean exposure.
+        seed: of its own stream, which it uses when asked without a generator: the same weights each time.
+        short: s of the environment.
+    """
+
+    turnover: float
+    exposure: float = 1.0
+    seed: int = 0
+    short: float = 0.0
+
+    def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
+        """[B, A] float64 weights."""
+        now = held(obs)
+        stream, aim = carry or (torch.Generator(now.device).manual_seed(self.seed), now)
+        near = (aim - now).abs().sum(-1, keepdim=True) <= self.turnover
+        luck = torch.rand(now.shape, generator=rng or stream, dtype=torch.float64, device=now.device)
+        drawn = -torch.log1p(-luck)  # exponential: uniform on the simplex, once divided by their sum
+        aim = torch.where(near, self.exposure * drawn / drawn.sum(-1, keepdim=True), aim)
+        way = aim - now
+        part = self.turnover / way.abs().sum(-1, keepdim=True).clamp(min=1e-12)
+        return point(now + part.clamp(max=1.0) * way, self.short), (stream, aim)
 
 
 @dataclass(frozen=True)
@@ -62,15 +165,32 @@ class BuyShares:
         return torch.ones(obs.legal.shape, dtype=torch.float64, device=obs.legal.device), carry
 
 
-def _equal(legal: Tensor) -> Tensor:
+def equal(legal: Tensor) -> Tensor:
     """[B, A] equal weights of the legal assets; cash where there is none."""
     assets = legal[:, 1:].double()
     count = assets.sum(-1, keepdim=True)
     return torch.cat(((count == 0).double(), assets / count.clamp(min=1.0)), dim=-1)
 
 
-def _point(weights: Tensor, short: float) -> Tensor:
+def point(weights: Tensor, short: float) -> Tensor:
     """The action [B, N+1] that asks for asset weights [B, N], nearest to them where they are out of bounds."""
     idle = 1.0 - weights.sum(-1, keepdim=True)
     shifted = torch.cat((idle, weights + short), dim=-1).clamp(min=0.0)
     return shifted / shifted.sum(-1, keepdim=True)
+
+
+def held(obs: Obs) -> Tensor:
+    """[B, N] float64, the weights that drift has made of what is held."""
+    return obs.account[:, 1:].double()
+
+
+def closes(obs: Obs, length: int, fields: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The last `length` closes [B, L, N] money, and which assets have all of them and trade now [B, N] bool.
+
+    A day without a bar repeats the close before it. A world that quotes one series has N = 1.
+    """
+    price = quoted(obs, "close", length, fields)
+    rows = torch.arange(length, device=price.device).view(1, -1, 1)
+    last = torch.where(price.isfinite(), rows, 0).cummax(1).values
+    price = price.gather(1, last)
+    return price, price[:, 0].isfinite() & obs.legal[:, 1:]

@@ -19,7 +19,7 @@ from fiduciary.core.types import Agent, Split
 from fiduciary.data import Panel, load
 from fiduciary.data.panel import span
 from fiduciary.envs import StockTrading
-from fiduciary.envs.stock_trading import Execution
+from fiduciary.envs.terms import Execution
 from fiduciary.evaluation import splits
 from fiduciary.factors import SIM, SIM_RELATIVE, Factor
 from fiduciary.markets.costs import Costs

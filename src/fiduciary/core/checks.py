@@ -1,20 +1,25 @@
-"""The laws of the contracts, shipped to users: `check_env`, `check_policy`, `check_agent`.
+"""The laws of the contracts, shipped to users: `check_env`, `check_policy`, `check_agent`, `check_factor`.
 
 Each returns its findings (law -> trials and worst figure) and raises `ContractError` at the first law that is broken.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fiduciary.core import trees
-from fiduciary.core.errors import ContractError
-from fiduciary.core.types import Agent, Env, Policy, Space, Spec, Step
+from fiduciary.core.errors import ConfigError, ContractError
+from fiduciary.core.types import Agent, Env, Policy, Space, Spec, Step, View
 
 MONEY_TOLERANCE = 1e-9
 SIMPLEX_TOLERANCE = 1e-5
+
+
+Floats = NDArray[np.float64]
 
 
 class Law(NamedTuple):
@@ -65,7 +70,7 @@ def check_env(env: Env[Any], *, seed: int = 0, batch: int = 16, steps: int = 200
         _conserves_money(env, batch, steps, seed),
         _deterministic(env, batch, steps, seed),
         _batch_is_many_singles(env, batch, steps, seed),
-        _blind_to_the_future(env, batch, steps, blind, seed),
+        future_blind(env, seed=seed, batch=batch, steps=steps, blind=blind),
     ]
 
 
@@ -84,6 +89,127 @@ def check_agent(agent: Agent, env: Env[Any], *, seed: int = 0) -> list[Law]:
     same = torch.equal(_actions(first, env, batch, steps, seed), _actions(again, env, batch, steps, seed))
     _demand(same, "equal seeds must give equal policies", "different actions after two fits with one seed")
     return [*check_policy(first, env, seed=seed), Law("equal seeds, equal policies", steps * batch, 0.0)]
+
+
+def future_blind(env: Env[Any], *, seed: int = 0, batch: int = 16, steps: int = 200, blind: int = 20) -> Law:
+    """Redraw what lies after the present: no observation may move; after the next bar: no step may move.
+
+    An observation is the window, the quotes back to the first bar, the account and the legal actions.
+
+    Args:
+        env: the environment.
+        seed: root of all randomness of the check.
+        batch: accounts side by side, one of which each trial follows.
+        steps: most steps before the present, cut to the horizon.
+        blind: presents at which the future is redrawn.
+
+    Raises:
+        ContractError: naming the law and the date.
+    """
+    if not (env.spec.features or env.spec.quotes):
+        return Law("future-blind: the world shows nothing", 0, 0.0)
+    steps = min(steps, env.spec.horizon)
+    rng, moved, first = _rng(seed, 1), 0, corners(env.spec)[:1]
+    for trial in range(blind):
+        # Account after account in turn, since each may live in a world of its own.
+        state = trees.pick(env.init(batch, _rng(seed, trial)), trial % batch)
+        for _ in range(int(torch.randint(0, max(1, steps - 1), (1,), generator=rng))):
+            state, _step = env.step(state, random_action(env.spec.space, env.observe(state).legal, rng))
+        place = f"on {np.datetime64(int(env.when(state)[0]), 'D')} (trial {trial})"
+        other = env.perturb(state, rng)
+        seen, then = env.observe(state), other.observe(state)
+        same = trees.equal((*_shown(seen.world), *seen[1:]), (*_shown(then.world), *then[1:]))
+        _demand(
+            same and torch.equal(env.wealth(state), other.wealth(state)),
+            "an observation must not move when everything later is redrawn",
+            f"a different observation {place}",
+            cause="a factor or the account looks ahead",
+        )
+        moved += not all(trees.equal(*pair) for pair in _outcomes(env, other, state))
+        for (after, step), again in _outcomes(env, env.perturb(env.step(state, first)[0], rng), state):
+            _demand(
+                trees.equal((after, step), again),
+                "a step must not move when everything after the next bar is redrawn",
+                f"a different step {place}",
+                cause="a fill, a cost or the reward looks ahead",
+            )
+    _demand(
+        moved > 0, "redrawing the future must change some outcome, or the law proves nothing", f"0 of {blind} moved"
+    )
+    return Law("future-blind observations and steps", blind, 0.0)
+
+
+class _Factor(Protocol):
+    """`factors.Factor`, which this layer may not import."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def lookback(self) -> int: ...
+    @property
+    def compute(self) -> Callable[[Mapping[str, Floats]], Floats]: ...
+
+
+class _Panel(Protocol):
+    """`data.Panel`, likewise."""
+
+    @property
+    def dates(self) -> NDArray[np.datetime64]: ...
+    @property
+    def symbols(self) -> tuple[str, ...]: ...
+    @property
+    def fields(self) -> tuple[str, ...]: ...
+    @property
+    def values(self) -> Floats: ...
+    @property
+    def mask(self) -> NDArray[np.bool_]: ...
+
+
+def check_factor(factor: _Factor, panel: _Panel, *, seed: int = 0, trials: int = 20) -> Law:
+    """Hold a factor to its law: nothing up to a date moves when every bar after it is redrawn.
+
+    Each trial takes a symbol and draws one of its dates. Later prices leave on another path, later volumes change in size.
+
+    Args:
+        factor: the factor.
+        panel: bars to try it on; every symbol that has more bars than the look-back.
+        seed: root of all randomness of the check.
+        trials: how many dates.
+
+    Raises:
+        ContractError: naming the factor, the symbol, the first date whose value moved and that of the first bar redrawn.
+        ConfigError: no symbol has more bars than the look-back.
+    """
+    rows = {symbol: np.flatnonzero(panel.mask[:, n]) for n, symbol in enumerate(panel.symbols)}
+    long = [symbol for symbol in rows if len(rows[symbol]) > factor.lookback]
+    if not long:
+        raise ConfigError(f"factor {factor.name!r} must be tried on more than {factor.lookback} bars", "fewer")
+    rng = np.random.default_rng(seed)
+    for trial in range(trials):
+        symbol = long[trial % len(long)]
+        own, bars = rows[symbol], panel.values[rows[symbol], panel.symbols.index(symbol)]
+        present = int(rng.integers(factor.lookback - 1, len(own) - 1))
+        known, again = (
+            factor.compute(dict(zip(panel.fields, table.T, strict=True)))[factor.lookback - 1 : present + 1]
+            for table in (bars, _redrawn(bars, panel.fields, present, rng))
+        )
+        moved = np.flatnonzero((known != again) & ~(np.isnan(known) & np.isnan(again)))
+        if len(moved):
+            first, later = panel.dates[own[factor.lookback - 1 + moved[0]]], panel.dates[own[present + 1]]
+            raise ContractError(
+                f"factor {factor.name!r} must not move when everything later is redrawn",
+                f"another value of {symbol} on {first} after redrawing from {later}",
+                cause="the factor looks ahead",
+            )
+    return Law(f"factor {factor.name} is causal", trials, 0.0)
+
+
+def _redrawn(bars: Floats, fields: tuple[str, ...], present: int, rng: np.random.Generator) -> Floats:
+    """[M, F] `bars` whose rows after `present` lie on another path: one for all prices, a size of its own for volume."""
+    shape = (len(bars) - present - 1, 1)
+    path, size = np.exp(np.cumsum(0.05 * rng.standard_normal(shape), axis=0)), np.exp(rng.standard_normal(shape))
+    later = bars[present + 1 :] * np.where([name == "volume" for name in fields], size, path)
+    return np.concatenate((bars[: present + 1], later))
 
 
 # --- the laws of an environment --------------------------------------------------------------------------------------
@@ -137,38 +263,12 @@ def _batch_is_many_singles(env: Env[Any], batch: int, steps: int, seed: int) -> 
     return Law("batch of B equals B of one", batch * steps, 0.0)
 
 
-def _blind_to_the_future(env: Env[Any], batch: int, steps: int, blind: int, seed: int) -> Law:
-    """Redraw what lies after the present: no observation may move; after the next bar: no step may move."""
-    if not env.spec.features:
-        return Law("future-blind: the world shows nothing", 0, 0.0)
-    rng, moved, first = _rng(seed, 1), 0, corners(env.spec)[:1]
-    for trial in range(blind):
-        # Account after account in turn, since each may live in a world of its own.
-        state = trees.pick(env.init(batch, _rng(seed, trial)), trial % batch)
-        for _ in range(int(torch.randint(0, max(1, steps - 1), (1,), generator=rng))):
-            state, _step = env.step(state, random_action(env.spec.space, env.observe(state).legal, rng))
-        place = f"on {np.datetime64(int(env.when(state)[0]), 'D')} (trial {trial})"
-        other = env.perturb(state, rng)
-        seen, then = env.observe(state), other.observe(state)
-        same = torch.equal(seen.world.window(), then.world.window()) and trees.equal(seen[1:], then[1:])
-        _demand(
-            same and torch.equal(env.wealth(state), other.wealth(state)),
-            "an observation must not move when everything later is redrawn",
-            f"a different observation {place}",
-            cause="a factor or the account looks ahead",
-        )
-        moved += not all(trees.equal(*pair) for pair in _outcomes(env, other, state))
-        for (after, step), again in _outcomes(env, env.perturb(env.step(state, first)[0], rng), state):
-            _demand(
-                trees.equal((after, step), again),
-                "a step must not move when everything after the next bar is redrawn",
-                f"a different step {place}",
-                cause="a fill, a cost or the reward looks ahead",
-            )
-    _demand(
-        moved > 0, "redrawing the future must change some outcome, or the law proves nothing", f"0 of {blind} moved"
-    )
-    return Law("future-blind observations and steps", blind, 0.0)
+def _shown(world: View) -> tuple[Tensor, ...]:
+    """All that a view of one account lets a policy read: its window and, where prices are quoted, its history from bar 0."""
+    if world.quotes is None:
+        return (world.window(),)
+    history = world.history(int(world.bar) + 1)
+    return world.window(), history.nan_to_num(), history.isnan()
 
 
 def _outcomes(env: Env[Any], other: Env[Any], state: Any) -> list[tuple[Any, Any]]:

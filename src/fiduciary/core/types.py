@@ -120,6 +120,13 @@ Space = Literal["discrete", "box", "simplex"]
 """What an action is: [B] int64, the number of one of A; [B, A] in [-1, 1]; [B, A], not negative, rows that add up to 1."""
 
 
+class Alarm(NamedTuple):
+    """A sign that a result may not mean what it says: its kind in a word or two, and a sentence."""
+
+    kind: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Spec:
     """What a policy or a network needs to know about an environment before it sees one observation.
@@ -147,7 +154,7 @@ class Spec:
     horizon: int
     currency: str
     assumptions: tuple[str, ...]
-    alarms: tuple[str, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
     space: Space = "discrete"
     assets: tuple[str, ...] = ()
     quotes: tuple[str, ...] = ()

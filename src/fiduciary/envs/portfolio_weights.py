@@ -36,9 +36,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fiduciary.core.errors import ConfigError
-from fiduciary.core.types import Fold, Ledger, Obs, Source, Spec, Split, Step, View
-from fiduciary.data.panel import Panel, span
-from fiduciary.envs.stock_trading import FEWEST_BARS, Execution
+from fiduciary.core.types import Alarm, Fold, Ledger, Obs, Source, Spec, Split, Step, View
+from fiduciary.data.panel import Panel
+from fiduciary.envs.terms import FREE, LENT, SEEN, Execution, Range, learnt, longest, standing, stretches
 from fiduciary.factors import SIM_RELATIVE, Factor, Scaler, compute
 from fiduciary.markets import costs as market_costs
 from fiduciary.markets.dynamics import redrawn
@@ -91,7 +91,9 @@ class World(NamedTuple):
         interest: [T] float64, interest on one unit of cash until the next bar.
         years: [T] float64, until the next bar.
         impact: [T, N] float64, coefficient of |x|^1.5, money^-0.5.
-        first, last: bars on which an episode may stand.
+        quotes: [T, N, P] float64, the panel's own fields; NaN where an asset has no bar.
+        first, last: of the longest stretch of bars on which an episode may stand.
+        begin, end: [S] int64, every bar on which an episode may begin, and the last bar of its stretch.
 
     The last row of the moves is a bar on which nothing happens: accounts that have ended stand there.
     """
@@ -107,8 +109,11 @@ class World(NamedTuple):
     interest: Tensor
     years: Tensor
     impact: Tensor
+    quotes: Tensor
     first: int
     last: int
+    begin: Tensor
+    end: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +135,10 @@ class PortfolioWeights:
         cash_rate: annual rate earned on idle cash, per calendar day, compounded.
         reward: "log" = log growth of wealth, "simple" = return.
         dates: first and last date on which an episode may stand; windows may look back before the first.
-        starts: "first" opens every account on the first date, "random" draws a date for each (training).
+        without: ranges within `dates` on which no episode may stand. Episodes end with their stretch; windows may look
+            back over a gap. Set by `folds`.
+        starts: "first" opens every account on the first date of the longest stretch, "random" draws one of all dates for
+            each (training).
         episode: longest episode in steps; None = to the last date.
         train_episode: the same, for the training half of `folds`.
         scaler: one feature scaler for all assets, fitted on training dates, None = raw factors. Set by `folds`.
@@ -152,7 +160,8 @@ class PortfolioWeights:
     turnover_limit: float | None = None
     cash_rate: float = 0.0
     reward: Reward = "log"
-    dates: tuple[str | None, str | None] = (None, None)
+    dates: Range = (None, None)
+    without: tuple[tuple[str, str], ...] = ()
     starts: Literal["first", "random"] = "first"
     episode: int | None = None
     train_episode: int | None = 250
@@ -183,19 +192,20 @@ class PortfolioWeights:
     @cached_property
     def spec(self) -> Spec:
         """Names, shapes and horizon of this problem."""
-        symbols, longest = self.panel.symbols, self.world.last - self.world.first
+        symbols, most = self.panel.symbols, self.world.last - self.world.first
         return Spec(
             name="portfolio-weights",
             actions=("cash", *symbols),
             features=tuple(factor.name for factor in self.factors),
             account=("exposure", *(f"weight of {symbol}" for symbol in symbols)),
             window=self.window,
-            horizon=min(longest, self.episode or longest),
+            horizon=min(most, self.episode or most),
             currency=self.panel.currency,
             assumptions=self._assumptions(),
             alarms=self._alarms(),
             space="simplex",
             assets=symbols,
+            quotes=self.panel.fields,
         )
 
     def sources(self) -> list[Source]:
@@ -206,12 +216,13 @@ class PortfolioWeights:
 
     def init(self, batch: int, rng: torch.Generator) -> Portfolio:
         """Open `batch` accounts that hold cash alone, on the device of `rng`."""
-        world, device = self.world, rng.device
-        first = torch.full((batch,), world.first, device=device)
+        device = rng.device
+        world = self._world(device)
+        first, end = (torch.full((batch,), bar, device=device) for bar in (world.first, world.last))
         if self.starts == "random":
-            places = torch.rand(batch, generator=rng, dtype=torch.float64, device=device)
-            first = first + (places * (world.last - world.first)).long()
-        end = torch.full_like(first, world.last)
+            share = torch.rand(batch, generator=rng, dtype=torch.float64, device=device)
+            place = (share * len(world.begin)).long()
+            first, end = world.begin[place], world.end[place]
         end = end if self.episode is None else torch.minimum(end, first + self.episode)
         cash = torch.full((batch,), self.cash, dtype=torch.float64, device=device)
         return Portfolio(first, end, cash, cash.new_zeros(batch, len(self.panel.symbols)))
@@ -221,7 +232,8 @@ class PortfolioWeights:
         world, wealth = self._world(state.t.device), self.wealth(state)
         weights = (state.held / torch.where(wealth > 0, wealth, math.inf).unsqueeze(-1)).float()
         account = torch.cat((weights.abs().sum(-1, keepdim=True), weights), dim=-1)
-        return Obs(View(world.features, state.t, self.window), account, _rows(world.legal, state.t))
+        view = View(world.features, state.t, self.window, world.quotes)
+        return Obs(view, account, _rows(world.legal, state.t))
 
     def step(self, state: Portfolio, action: Tensor) -> tuple[Portfolio, Step]:
         """Trade towards the weights asked for, move one bar, book it. An ended or ruined account stands still."""
@@ -269,16 +281,19 @@ class PortfolioWeights:
 
         Training episodes start on random dates and last `train_episode` steps; the test runs once through all its dates.
         """
-        raw = replace(self, dates=split.train, scaler=None)
-        seen = slice(raw.world.first, raw.world.last + 1)
-        if (bars := seen.stop - seen.start) < FEWEST_BARS:
-            raise ConfigError(f"a portfolio must have at least {FEWEST_BARS} bars to learn from", str(bars))
+        raw = replace(self, dates=split.train, without=split.without, scaler=None)
+        seen = learnt(raw.world.begin, raw.world.end, of="a portfolio")
         table = compute(self.panel, self.factors)
         scaler = Scaler.fit(table.values[seen][table.mask[seen]])
         hindsight = replace(raw, scaler=scaler, starts="first", episode=None)
         train = replace(hindsight, starts="random", episode=self.train_episode)
-        valid = None if split.valid is None else replace(hindsight, dates=split.valid)
-        return {"portfolio": Fold(train, hindsight, replace(hindsight, dates=split.test), valid)}
+        whole = replace(hindsight, without=())
+        valid = None if split.valid is None else replace(whole, dates=split.valid)
+        return {"portfolio": Fold(train, hindsight, replace(whole, dates=split.test), valid)}
+
+    def at_costs(self, multiple: float) -> "PortfolioWeights":
+        """The same problem with every cost of trading, impact too, times `multiple`; borrowing costs what it did."""
+        return replace(self, costs=self.costs.times(multiple), impact=self.impact * multiple)
 
     # --- trading -----------------------------------------------------------------------------------------------------
 
@@ -353,7 +368,8 @@ class PortfolioWeights:
         to_fill, to_close = (np.where(listed, move, 1.0) for move in (to_fill, to_close))
         days = _days(panel)
         years = (_next(days) - days) / 365.0
-        first, last = self._standing()
+        runs = self._stretches()
+        (first, last), (begin, end) = longest(runs), standing(runs)
         return World(
             features=torch.from_numpy(self._features()),
             legal=torch.from_numpy(np.column_stack((np.ones(len(close), dtype=bool), trading))),
@@ -366,8 +382,11 @@ class PortfolioWeights:
             interest=torch.from_numpy(np.expm1(years * np.log1p(self.cash_rate))),
             years=torch.from_numpy(years),
             impact=torch.from_numpy(np.nan_to_num(impact)),
+            quotes=torch.from_numpy(panel.values.copy()),
             first=first,
             last=last,
+            begin=begin,
+            end=end,
         )
 
     @cached_property
@@ -387,35 +406,21 @@ class PortfolioWeights:
         scaled = values if self.scaler is None else self.scaler.transform(values)
         return np.nan_to_num(_carried(scaled)).astype(np.float32)
 
-    def _standing(self) -> tuple[int, int]:
-        """First and last bar on which an episode may stand."""
+    def _stretches(self) -> list[tuple[int, int]]:
+        """First and last bar of each stretch on which an episode may stand."""
         dates, lookback = self.panel.dates, max(factor.lookback for factor in self.factors)
         lookback = max(lookback, IMPACT_BARS + 1 if self.impact else 1)
-        where = span(dates, *self.dates)
         filled = self.panel.mask.cumsum(0).max(-1) >= lookback
         ready = int(np.argmax(filled)) + self.window - 1 if filled.any() else len(dates)
-        first, last = max(where.start, ready), where.stop - 1
-        if first >= last:
-            raise ConfigError(
-                "`window` and look-backs must leave at least two bars to stand on",
-                f"{len(dates)} bars from {dates[0]}, dates {self.dates}, ready after {ready} bars",
-                remedy="shorten the window, move the dates or load more history",
-            )
-        return first, last
+        return stretches(dates, self.dates, self.without, ready=ready, of="some asset")
 
-    def _alarms(self) -> tuple[str, ...]:
-        said = {
-            "Orders are filled at the price that the policy has just seen: results are optimistic.": (
-                self.execution == "close"
-            ),
-            "Trading is free: results are optimistic, the more a policy trades the more.": (
-                self.costs == market_costs.Costs() and not self.impact
-            ),
-            "Borrowing shares is free: results of short positions are optimistic.": (
-                self.short > 0 and not self.borrow_rate
-            ),
+    def _alarms(self) -> tuple[Alarm, ...]:
+        ring = {
+            SEEN: self.execution == "close",
+            FREE: self.costs == market_costs.Costs() and not self.impact,
+            LENT: self.short > 0 and not self.borrow_rate,
         }
-        return tuple(sentence for sentence, holds in said.items() if holds)
+        return tuple(alarm for alarm, rings in ring.items() if rings)
 
     def _assumptions(self) -> tuple[str, ...]:
         c = self.costs

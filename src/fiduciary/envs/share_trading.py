@@ -32,28 +32,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fiduciary.core.errors import ConfigError
-from fiduciary.core.types import Fold, Ledger, Obs, Source, Spec, Split, Step, View, transition
-from fiduciary.data.panel import Panel, span
+from fiduciary.core.types import Alarm, Fold, Ledger, Obs, Source, Spec, Split, Step, View, transition
+from fiduciary.data.panel import Panel
+from fiduciary.envs.terms import FILLED, FREE, LENT, SEEN, Execution, Range, learnt, longest, standing, stretches
 from fiduciary.factors import SIM, Factor, Scaler, compute
 from fiduciary.markets import costs as market_costs
 from fiduciary.markets import venue as market_venue
 from fiduciary.markets.dynamics import redrawn
 from fiduciary.markets.turbulence import last_known, turbulence
 
-FEWEST_BARS = 30
 WORST = 1e-6
 """Least W_t / W_tm1 that a log reward takes: ruin costs log(1e-6) = -13.8, not infinity."""
 
-Execution = Literal["next_open", "next_close", "close"]
 Priority = Literal["prorata", "size"]
 Reward = Literal["wealth", "log"]
 TEN_BP = market_costs.linear(bps=10)
 """FinRL's 0.1 % of every trade."""
-_WORDS = {
-    "next_open": "decided at the close of day t, filled at the open of day t+1",
-    "next_close": "decided at the close of day t, filled at the close of day t+1",
-    "close": "decided and filled at the close of day t: the price is in the observation (optimistic)",
-}
 _SCARCE = {
     "prorata": "all purchases shrink alike",
     "size": "larger orders come first, ties in the order of the symbols",
@@ -146,7 +140,9 @@ class World(NamedTuple):
         rising, falling: [T+1, N] bool, locked at the upper or lower limit: no purchase, no sale.
         years: [T+1] float64, calendar time to the next bar.
         off: [T+1] bool, risk-off.
-        first, last: bars on which an episode may begin and must end.
+        quotes: [T, N, P] float64, the panel's own fields; NaN where a stock has no bar.
+        first, last: of the longest stretch of bars on which an episode may stand.
+        begin, end: [S] int64, every bar on which an episode may begin, and the last bar of its stretch.
     """
 
     bars: Tensor
@@ -160,8 +156,11 @@ class World(NamedTuple):
     falling: Tensor
     years: Tensor
     off: Tensor
+    quotes: Tensor
     first: Tensor
     last: Tensor
+    begin: Tensor
+    end: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +183,10 @@ class ShareTrading:
         risk_off: when to leave the market, None = never.
         cash_rate: annual rate on cash, per calendar day, compounded; paid where cash is negative.
         dates: first and last date on which an episode may stand; windows may look back before the first.
-        starts: "first" opens every account on the first date, "random" draws a date for each (training).
+        without: ranges within `dates` on which no episode may stand. Episodes end with their stretch; windows may look
+            back over a gap. Set by `folds`.
+        starts: "first" opens every account on the first date of the longest stretch, "random" draws one of all dates for
+            each (training).
         episode: longest episode in steps; None = to the last date.
         train_episode: the same, for the training half of `folds`.
         scaler: feature scaler fitted on training dates, None = raw factors. Set by `folds`.
@@ -208,7 +210,8 @@ class ShareTrading:
     shorting: Shorting | None = None
     risk_off: RiskOff | None = None
     cash_rate: float = 0.0
-    dates: tuple[str | None, str | None] = (None, None)
+    dates: Range = (None, None)
+    without: tuple[tuple[str, str], ...] = ()
     starts: Literal["first", "random"] = "first"
     episode: int | None = None
     train_episode: int | None = 250
@@ -240,7 +243,7 @@ class ShareTrading:
     @cached_property
     def spec(self) -> Spec:
         """Names, shapes and horizon of this problem."""
-        longest = int(self.world.last - self.world.first)
+        most = int(self.world.last - self.world.first)
         symbols = self.panel.symbols
         return Spec(
             name="share-trading",
@@ -248,12 +251,13 @@ class ShareTrading:
             features=tuple(factor.name for factor in self.factors),
             account=("exposure", *(f"weight of {symbol}" for symbol in symbols)),
             window=self.window,
-            horizon=min(longest, self.episode or longest),
+            horizon=min(most, self.episode or most),
             currency=self.panel.currency,
             assumptions=self._assumptions(),
             alarms=self._alarms(),
             space="box",
             assets=symbols,
+            quotes=self.panel.fields,
         )
 
     def sources(self) -> list[Source]:
@@ -270,11 +274,12 @@ class ShareTrading:
     def init(self, batch: int, rng: torch.Generator) -> Account:
         """Open `batch` accounts with the capital and no stock, on the device of `rng`."""
         world = self._on(rng.device)
-        first = world.first.expand(batch).clone()
+        first, end = world.first.expand(batch).clone(), world.last.expand(batch).clone()
         if self.starts == "random":
-            drawn = torch.rand(batch, generator=rng, dtype=torch.float64, device=rng.device)
-            first = first + (drawn * (world.last - first)).long()
-        end = world.last.expand(batch).clone() if self.episode is None else (first + self.episode).clamp(max=world.last)
+            share = torch.rand(batch, generator=rng, dtype=torch.float64, device=rng.device)
+            place = (share * len(world.begin)).long()
+            first, end = world.begin[place], world.end[place]
+        end = end if self.episode is None else torch.minimum(end, first + self.episode)
         cash = torch.full((batch,), self.cash, dtype=torch.float64, device=rng.device)
         nothing = cash.new_zeros(batch, len(self.panel.symbols))
         return Account(first, end, cash, nothing, nothing)
@@ -286,7 +291,8 @@ class ShareTrading:
         # A ruined account has no fractions.
         torch.mul(state.value, torch.where(wealth > 0, 1.0 / wealth, 0.0).unsqueeze(-1), out=account[:, 1:])
         account[:, 0] = account[:, 1:].abs().sum(-1)
-        return Obs(View(world.bars, state.t, self.window), account, world.legal.index_select(0, state.t))
+        view = View(world.bars, state.t, self.window, world.quotes)
+        return Obs(view, account, world.legal.index_select(0, state.t))
 
     def step(self, state: Account, action: Tensor) -> tuple[Account, Step]:
         """Sell, buy while the cash lasts, move one bar, book it. An account that has ended stands still.
@@ -351,17 +357,19 @@ class ShareTrading:
 
         Training episodes start on random dates and last `train_episode` steps; the test runs once through all its dates.
         """
-        raw = replace(self, dates=split.train, scaler=None)
-        first, last = int(raw.world.first), int(raw.world.last)
-        if (bars := last - first + 1) < FEWEST_BARS:
-            raise ConfigError(f"training dates must hold at least {FEWEST_BARS} bars to learn from", str(bars))
+        raw = replace(self, dates=split.train, without=split.without, scaler=None)
+        seen = learnt(raw.world.begin, raw.world.end, of="an account")
         known = compute(self.panel, self.factors)
-        seen = slice(first, last + 1)
         scaler = Scaler.fit(known.values[seen][known.mask[seen]])
         hindsight = replace(raw, scaler=scaler, starts="first", episode=None)
         train = replace(hindsight, starts="random", episode=self.train_episode)
-        valid = None if split.valid is None else replace(hindsight, dates=split.valid)
-        return {"portfolio": Fold(train, hindsight, replace(hindsight, dates=split.test), valid)}
+        whole = replace(hindsight, without=())
+        valid = None if split.valid is None else replace(whole, dates=split.valid)
+        return {"portfolio": Fold(train, hindsight, replace(whole, dates=split.test), valid)}
+
+    def at_costs(self, multiple: float) -> "ShareTrading":
+        """The same problem with every cost of trading times `multiple`; borrowing costs what it did."""
+        return replace(self, costs=self.costs.times(multiple))
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -503,14 +511,15 @@ class ShareTrading:
         traded = panel.mask & (np.nan_to_num(volume) > 0)
         known = last_known(panel["close"])
         close = np.nan_to_num(known, nan=1.0)
-        first, last = self._standing(full)
+        runs = self._stretches(full)
         day = panel.dates.astype("datetime64[D]").astype(np.int64)
         arrays = (
             np.nan_to_num(last_known(values)).astype(np.float32), close, _mean_known(known), day, traded & full,
             *self._fills(close, traded, full), np.append(np.diff(day) / 365.0, (0.0, 0.0)), np.append(self._off(), False),
-            np.array(first), np.array(last),
+            panel.values.copy(), *map(np.array, longest(runs)),
         )  # fmt: skip
-        return World(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
+        tables = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+        return World._make((*tables, *standing(runs)))
 
     def _fills(
         self, close: NDArray[np.float64], traded: NDArray[np.bool_], full: NDArray[np.bool_]
@@ -540,20 +549,13 @@ class ShareTrading:
         level = last_known(rule.index["close"][:, 0])
         return np.asarray((place >= 0) & (level[place.clip(min=0)] >= rule.threshold))
 
-    def _standing(self, full: NDArray[np.bool_]) -> tuple[int, int]:
-        """First and last bar on which an episode may stand: some stock's window is full."""
-        where, ready = span(self.panel.dates, *self.dates), np.asarray(full.any(axis=1))
-        first = max(where.start, int(np.argmax(ready)) if ready.any() else len(ready))
+    def _stretches(self, full: NDArray[np.bool_]) -> list[tuple[int, int]]:
+        """First and last bar of each stretch on which an episode may stand: some stock's window is full."""
+        dates, some = self.panel.dates, np.asarray(full.any(axis=1))
+        ready = int(np.argmax(some)) if some.any() else len(dates)
         if self.execution == "close" and self.venue.price_limit is not None:
-            first = max(first, 1)  # the price limit needs the previous close
-        last = where.stop - 1
-        if first >= last:
-            raise ConfigError(
-                "`window` and look-backs must leave at least two bars to stand on",
-                f"{len(ready)} bars from {self.panel.dates[0]}, dates {self.dates}, ready after {first} bars",
-                remedy="shorten the window, move the dates or load more history",
-            )
-        return first, last
+            ready = max(ready, 1)  # the price limit needs the previous close
+        return stretches(dates, self.dates, self.without, ready=ready, of="some stock")
 
     @cached_property
     def _elsewhere(self) -> dict[torch.device, World]:
@@ -569,10 +571,13 @@ class ShareTrading:
 
     # --- words -------------------------------------------------------------------------------------------------------
 
-    def _alarms(self) -> tuple[str, ...]:
-        seen = "Orders are filled at the price that the policy has just seen: results are optimistic."
-        free = "Trading is free: results are optimistic, the more a policy trades the more."
-        return (*([seen] if self.execution == "close" else []), *([free] if self.costs == market_costs.Costs() else []))
+    def _alarms(self) -> tuple[Alarm, ...]:
+        ring = {
+            SEEN: self.execution == "close",
+            FREE: self.costs == market_costs.Costs(),
+            LENT: self.shorting is not None and not self.shorting.borrow_rate,
+        }
+        return tuple(alarm for alarm, rings in ring.items() if rings)
 
     def _assumptions(self) -> tuple[str, ...]:
         c, v, short, off = self.costs, self.venue, self.shorting, self.risk_off
@@ -586,7 +591,7 @@ class ShareTrading:
         )
         index = "turbulence" if off is None or off.index is None else off.index.symbols[0]
         return (
-            f"Orders are {_WORDS[self.execution]}.",
+            f"Orders are {FILLED[self.execution]}.",
             f"An action of 1 buys {self.max_shares:g} shares and -1 sells as many; {lot}, {limit}.",
             f"Sales come first, then purchases while the cash lasts; when it does not, {_SCARCE[self.priority]}.",
             borrowed,

@@ -22,24 +22,19 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fiduciary.core.errors import ConfigError
-from fiduciary.core.types import Fold, Ledger, Obs, Source, Spec, Split, Step, Sweep, View, transition
+from fiduciary.core.types import Alarm, Fold, Ledger, Obs, Source, Spec, Split, Step, Sweep, View, transition
 from fiduciary.data.panel import Panel, span
+from fiduciary.envs.terms import FILLED, FREE, SEEN, Execution, Range, learnt, longest, standing, stretches
 from fiduciary.factors import SIM, Factor, Scaler, compute
 from fiduciary.markets import costs as market_costs
 from fiduciary.markets import venue as market_venue
 from fiduciary.markets.dynamics import redrawn
 
 HOLD, BUY, SELL = 0, 1, 2
-FEWEST_BARS = 30
-Execution = Literal["next_open", "next_close", "close"]
-_WORDS = {
-    "next_open": "decided at the close of day t, filled at the open of day t+1",
-    "next_close": "decided at the close of day t, filled at the close of day t+1",
-    "close": "decided and filled at the close of day t: the price is in the observation (optimistic)",
-}
 
 
 class Account(NamedTuple):
@@ -74,7 +69,11 @@ class World(NamedTuple):
         day: [M] int64, days since 1970-01-01.
         buyable, sellable: [M] bool, that bar fills a purchase, a sale: it has volume and is not locked at its limit.
         interest: [M] float64, earned by idle cash since the bar before, as a fraction of it.
-        first, last: [N] int64, first and last bar of each symbol on which an episode may stand.
+        quotes: [M, P] float64, the panel's own fields.
+        since: [M] int64, first bar of the same symbol.
+        first, last: [N] int64, first and last bar of each symbol's longest stretch on which an episode may stand.
+        begin, end: [S] int64, every bar on which an episode may begin, and the last bar of its stretch.
+        offset: [N+1] int64, where each symbol's begin, and the last one's end, in `begin`.
     """
 
     features: Tensor
@@ -84,8 +83,13 @@ class World(NamedTuple):
     buyable: Tensor
     sellable: Tensor
     interest: Tensor
+    quotes: Tensor
+    since: Tensor
     first: Tensor
     last: Tensor
+    begin: Tensor
+    end: Tensor
+    offset: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +107,10 @@ class StockTrading:
         risk_aversion: A in the utility.
         cash_rate: annual rate earned on idle cash, per calendar day, compounded (0.01 = 1 %).
         dates: first and last date on which an episode may stand; windows may look back before the first.
-        starts: "first" opens every account on the first date, "random" draws a date for each (training).
+        without: ranges within `dates` on which no episode may stand. Episodes end with their stretch; windows may look
+            back over a gap. Set by `folds`.
+        starts: "first" opens every account on the first date of its longest stretch, "random" draws one of all dates for
+            each (training).
         episode: longest episode in steps; None = to the last date.
         train_episode: the same, for the training half of `folds`.
         scaler: feature scaler fitted on training dates, None = raw factors. Set by `folds`.
@@ -123,7 +130,8 @@ class StockTrading:
     execution: Execution = "next_open"
     risk_aversion: float = 0.2
     cash_rate: float = 0.0
-    dates: tuple[str | None, str | None] = (None, None)
+    dates: Range = (None, None)
+    without: tuple[tuple[str, str], ...] = ()
     starts: Literal["first", "random"] = "first"
     episode: int | None = None
     train_episode: int | None = 250
@@ -146,17 +154,18 @@ class StockTrading:
     @cached_property
     def spec(self) -> Spec:
         """Names, shapes and horizon of this problem."""
-        longest = int((self.world.last - self.world.first).max())
+        most = int((self.world.last - self.world.first).max())
         return Spec(
             name="stock-trading",
             actions=("hold", "buy", "sell"),
             features=tuple(factor.name for factor in self.factors),
             account=("position",),
             window=self.window,
-            horizon=min(longest, self.episode or longest),
+            horizon=min(most, self.episode or most),
             currency=self.panel.currency,
             assumptions=self._assumptions(),
             alarms=self._alarms(),
+            quotes=self.panel.fields,
         )
 
     def sources(self) -> list[Source]:
@@ -171,7 +180,9 @@ class StockTrading:
         first, last = world.first[symbol], world.last[symbol]
         if self.starts == "random":
             share = torch.rand(batch, generator=rng, dtype=torch.float64, device=rng.device)
-            first = first + (share * (last - first)).long()
+            offset = world.offset[symbol]
+            place = offset + (share * (world.offset[symbol + 1] - offset)).long()
+            first, last = world.begin[place], world.end[place]
         end = last if self.episode is None else torch.minimum(last, first + self.episode)
         cash = torch.full((batch,), self.cash / len(self.panel.symbols), dtype=torch.float64, device=rng.device)
         nothing = torch.zeros_like(cash)
@@ -185,7 +196,9 @@ class StockTrading:
         can_buy, can_sell = self._can_buy(state, close), self._settled(state) & (state.shares > 0)
         legal = torch.stack((torch.ones_like(can_buy), can_buy, can_sell), dim=-1)
         position = worth / (state.cash + worth)
-        return Obs(View(world.features, state.t, self.window), position.unsqueeze(-1).float(), legal)
+        since = _at(world.since, state.t) if len(world.first) > 1 else None
+        view = View(world.features, state.t, self.window, world.quotes, since)
+        return Obs(view, position.unsqueeze(-1).float(), legal)
 
     def step(self, state: Account, action: Tensor) -> tuple[Account, Step]:
         """Fill what can be filled, move one bar, book it. An illegal action holds; an ended account stands still."""
@@ -240,9 +253,7 @@ class StockTrading:
         sell). The running mean of returns in the utility is taken as 0: it moves a reward by A (r rbar - rbar^2 / 2) at most.
         Cash left over by lots is not carried from bar to bar.
         """
-        first, last = self.world.first, self.world.last
-        bar = torch.cat([torch.arange(a, b) for a, b in zip(first.tolist(), last.tolist(), strict=True)])
-        end = torch.cat([torch.full((b - a,), b) for a, b in zip(first.tolist(), last.tolist(), strict=True)])
+        bar, end = self.world.begin, self.world.end
         ages = range(1 + max(0, self.venue.hold_days - self._lag))
         capital = torch.full(bar.shape, self.cash / len(self.panel.symbols), dtype=torch.float64)
         none = torch.zeros_like(capital)
@@ -276,16 +287,15 @@ class StockTrading:
 
     def _fold(self, symbol: str, split: Split) -> Fold:
         alone = replace(self, panel=self.panel.select([symbol]), cash=self.cash / len(self.panel.symbols))
-        raw = replace(alone, dates=split.train, scaler=None, utility=(0.0, 1.0))
-        if (bars := int(raw.world.last[0] - raw.world.first[0]) + 1) < FEWEST_BARS:
-            raise ConfigError(f"{symbol} must have at least {FEWEST_BARS} bars to learn from", str(bars))
-        seen = slice(int(raw.world.first[0]), int(raw.world.last[0]) + 1)
-        scaler = Scaler.fit(raw.world.features[seen].numpy())
-        utility = _holding_utility(raw.world.close[seen], self.risk_aversion)
+        raw = replace(alone, dates=split.train, without=split.without, scaler=None, utility=(0.0, 1.0))
+        world = raw.world
+        scaler = Scaler.fit(world.features[learnt(world.begin, world.end, of=symbol)].numpy())
+        utility = _holding_utility(world.close[world.begin + 1] / world.close[world.begin] - 1.0, self.risk_aversion)
         hindsight = replace(raw, scaler=scaler, utility=utility, starts="first", episode=None)
         train = replace(hindsight, starts="random", episode=self.train_episode)
-        valid = None if split.valid is None else replace(hindsight, dates=split.valid)
-        return Fold(train, hindsight, replace(hindsight, dates=split.test), valid)
+        whole = replace(hindsight, without=())
+        valid = None if split.valid is None else replace(whole, dates=split.valid)
+        return Fold(train, hindsight, replace(whole, dates=split.test), valid)
 
     # --- internals ---------------------------------------------------------------------------------------------------
 
@@ -324,20 +334,17 @@ class StockTrading:
         fill_field = "open" if self.execution == "next_open" else "close"
         fill, close = self.panel[fill_field], self.panel["close"]
         volume = self.panel["volume"] if "volume" in self.panel.fields else np.ones_like(close)
-        parts, first, last, offset = [], [], [], 0
+        parts, runs, offset = [], [], [0]
         for n, symbol in enumerate(self.panel.symbols):
             rows = np.flatnonzero(self.panel.mask[:, n])
-            a, b = self._standing(symbol, self.panel.dates[rows], table.mask[rows, n])
-            first.append(offset + a)
-            last.append(offset + b)
-            offset += len(rows)
-            parts.append(
-                (table.values[rows, n], fill[rows, n], close[rows, n], volume[rows, n], self.panel.dates[rows])
-            )
-        features, fills, closes, volumes, dates = (np.concatenate(column) for column in zip(*parts, strict=True))
+            own = self._stretches(symbol, self.panel.dates[rows], table.mask[rows, n])
+            runs.append([(offset[-1] + a, offset[-1] + b) for a, b in own])
+            offset.append(offset[-1] + len(rows))
+            columns = (table.values, fill, close, volume, self.panel.values)
+            parts.append((*(column[rows, n] for column in columns), self.panel.dates[rows]))
+        features, fills, closes, volumes, quotes, dates = map(np.concatenate, zip(*parts, strict=True))
         scaled = features if self.scaler is None else self.scaler.transform(features)
         days = torch.from_numpy(dates.astype("datetime64[D]").astype(np.int64))
-        bounds = (torch.tensor(first), torch.tensor(last))
         table32 = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32))
         fill_t, close_t, trading = (torch.from_numpy(column) for column in (fills, closes, volumes > 0))
         # What the market lets through and what cash earns depend on the bar alone, so no step works them out again.
@@ -345,12 +352,21 @@ class StockTrading:
         sellable = trading & self.venue.sellable(fill_t, close_t.roll(1))
         years = days.diff(prepend=days[:1]).double() / 365.0
         interest = torch.expm1(years * float(np.log1p(self.cash_rate)))
-        return World(table32, fill_t, close_t, days, buyable, sellable, interest, *bounds)
+        since = torch.tensor(offset[:-1]).repeat_interleave(torch.tensor(offset).diff())
+        first, last = torch.tensor([longest(own) for own in runs]).T
+        begin, end = standing([run for own in runs for run in own])
+        starts = [0, *np.cumsum([sum(b - a for a, b in own) for own in runs])]
+        return World(
+            table32, fill_t, close_t, days, buyable, sellable, interest, torch.from_numpy(quotes), since,
+            first, last, begin, end, torch.tensor(starts),
+        )  # fmt: skip
 
-    def _alarms(self) -> tuple[str, ...]:
-        seen = "Orders are filled at the price that the policy has just seen: results are optimistic."
-        free = "Trading is free: results are optimistic, the more a policy trades the more."
-        return (*([seen] if self.execution == "close" else []), *([free] if self.costs == market_costs.Costs() else []))
+    def at_costs(self, multiple: float) -> "StockTrading":
+        """The same problem with every cost of trading times `multiple`."""
+        return replace(self, costs=self.costs.times(multiple))
+
+    def _alarms(self) -> tuple[Alarm, ...]:
+        return (*([SEEN] if self.execution == "close" else []), *([FREE] if self.costs == market_costs.Costs() else []))
 
     def _assumptions(self) -> tuple[str, ...]:
         c, v = self.costs, self.venue
@@ -364,7 +380,7 @@ class StockTrading:
             f"a sale at least {v.hold_days} trading day(s) after its purchase" if v.hold_days else "sales at any time"
         )
         return (
-            f"Orders are {_WORDS[self.execution]}.",
+            f"Orders are {FILLED[self.execution]}.",
             f"All in, all out, long only, one order a day and stock; {lot}, {wait}, {limit}.",
             f"Commission {c.commission_bps:g} bp each way, stamp duty {c.stamp_duty_bps:g} bp on sales, slippage "
             f"{c.slippage_bps:g} bp each way, at least {c.minimum_fee:g} an order; every policy pays the same.",
@@ -376,10 +392,10 @@ class StockTrading:
             "Scaler and reward normalisation were fitted on the training dates only.",
         )
 
-    def _standing(self, symbol: str, dates: np.ndarray, known: np.ndarray) -> tuple[int, int]:
-        """First and last bar, counted within the symbol, on which an episode may stand."""
+    def _stretches(self, symbol: str, dates: NDArray[np.datetime64], known: NDArray[np.bool_]) -> list[tuple[int, int]]:
+        """First and last bar, counted within the symbol, of each stretch on which an episode may stand."""
         try:
-            where = span(dates, *self.dates)
+            span(dates, *self.dates)
         except ConfigError as error:
             raise ConfigError(
                 f"{symbol} must have bars from {self.dates[0] or 'the start'} to {self.dates[1] or 'the end'}",
@@ -389,14 +405,7 @@ class StockTrading:
         ready = int(np.argmax(known)) + self.window - 1 if known.any() else len(dates)
         if self.execution == "close":
             ready = max(ready, 1)  # the price limit needs the previous close
-        first, last = max(where.start, ready), where.stop - 1
-        if first >= last:
-            raise ConfigError(
-                f"`window` and look-backs must leave at least two bars of {symbol} to stand on",
-                f"{len(dates)} bars from {dates[0]}, dates {self.dates}, ready after {ready} bars",
-                remedy="shorten the window, move the dates or load more history",
-            )
-        return first, last
+        return stretches(dates, self.dates, self.without, ready=ready, of=symbol)
 
 
 def _at(column: Tensor, bar: Tensor) -> Tensor:
@@ -404,9 +413,8 @@ def _at(column: Tensor, bar: Tensor) -> Tensor:
     return column.index_select(0, bar)
 
 
-def _holding_utility(close: Tensor, risk_aversion: float) -> tuple[float, float]:
-    """Mean and standard deviation of the incremental utility of holding the stock over `close` [T]."""
-    r = close[1:] / close[:-1] - 1.0
+def _holding_utility(r: Tensor, risk_aversion: float) -> tuple[float, float]:
+    """Mean and standard deviation of the incremental utility of holding a stock that returns `r` [T]."""
     mean_return = r.cumsum(0) / torch.arange(1, len(r) + 1)
     u = r - 0.5 * risk_aversion * (r - mean_return) ** 2
     return float(u.mean()), float(u.std()) or 1.0

@@ -35,6 +35,16 @@ class Costs:
         if not 0 <= self.minimum_fee < math.inf:
             raise ConfigError("`minimum_fee` must be a number, not negative", str(self.minimum_fee))
 
+    def times(self, multiple: float) -> "Costs":
+        """Every cost times `multiple`; 0 = free.
+
+        Raises:
+            ConfigError: `multiple` is negative or no number, or makes a cost of 100 % or more.
+        """
+        if not 0 <= multiple < math.inf:
+            raise ConfigError("costs must be multiplied by a number, not negative", str(multiple))
+        return Costs(**{name: multiple * cost for name, cost in vars(self).items()})
+
     def fees(self, traded: Tensor) -> Tensor:
         """Commission and duty on signed money `traded` [B] (positive bought): [B], never negative."""
         fees = traded.abs() * (self.commission_bps * 1e-4)

@@ -2,41 +2,70 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from html import escape
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fiduciary.evaluation import metrics
 from fiduciary.records.schema import Cell, Path
-from fiduciary.reports.series import Fan, Floats
-from fiduciary.reports.tables import Column
+from fiduciary.reports.drawing import (
+    BENCHMARK,
+    CANDIDATES,
+    GAIN,
+    GREYS,
+    LOSS,
+    PRICE,
+    YARDSTICK,
+    Chart,
+    Trace,
+    dates,
+    layout,
+    line,
+    safe,
+    tidy,
+)  # fmt: skip
+from fiduciary.reports.series import Fan, Floats, rolling_sharpe, sharpe_error
+from fiduciary.reports.tables import MANY, Column
 
-Chart = dict[str, Any]
-Trace = dict[str, Any]
-Numbers = Sequence[float] | Floats
-
-CANDIDATES = ("#1f4fd8", "#8b3fc7", "#0c8599", "#c2255c")
-GREYS = ("#98a2b3", "#667085", "#d0d5dd")
-BENCHMARK, YARDSTICK, BUY, SELL, PRICE = "#1d2433", "#c27803", "#12805c", "#c92a2a", "#667085"
-BOUGHT, SOLD = ("buy", 1, BUY, "triangle-up"), ("sell", -1, SELL, "triangle-down")
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+BOUGHT, SOLD = ("buy", 1, GAIN, "triangle-up"), ("sell", -1, LOSS, "triangle-down")
 
 
-def wealth(fans: Iterable[Fan], currency: str, *, capital: float | None = None) -> Chart:
-    """Account value: mean line, range and every seed of a candidate; one line for a rule.
+def wealth(fans: Sequence[Fan], currency: str, *, capital: float | None = None) -> Chart:
+    """Account value: mean line, range and every draw of a candidate; one line for a rule.
 
     Yardsticks that started with other money are scaled to `capital`, and named so, since only their shape compares.
     """
     shown = [_scaled(fan, capital) if capital and fan.column.role == "yardstick" else fan for fan in fans]
-    return {"data": _lines(shown, "%{y:,.0f}"), "layout": layout(title=currency, tickformat=",")}
+    return {"data": _lines(shown, "%{y:,.0f}", comparable(fans)), "layout": layout(title=currency, tickformat=",")}
 
 
-def drawdown(fans: Iterable[Fan]) -> Chart:
-    """Fall from the highest value so far, of every seed, and its mean over seeds."""
+def drawdown(fans: Sequence[Fan]) -> Chart:
+    """Fall from the highest value so far, of every draw, and its mean over draws."""
     fallen = [fan._replace(wealth=np.stack([metrics.drawdowns(each) for each in fan.wealth])) for fan in fans]
-    return {"data": _lines(fallen, "%{y:.1%}"), "layout": layout(tickformat=".0%")}
+    return {"data": _lines(fallen, "%{y:.1%}", comparable(fans)), "layout": layout(tickformat=".0%")}
+
+
+def exposure(fans: Sequence[Fan]) -> Chart:
+    """Share of the account in positions; a yardstick has no account."""
+    held = [fan._replace(wealth=fan.exposure) for fan in fans if fan.column.role != "yardstick"]
+    return {"data": _lines(held, "%{y:.1%}", comparable(fans), thin=False), "layout": layout(tickformat=".0%")}
+
+
+def rolling(fans: Sequence[Fan], window: int, per_year: float) -> Chart:
+    """Annual Sharpe ratio over the last `window` bars, mean and range over draws, for candidates +-1.96 standard errors."""
+    rolled = [fan._replace(days=fan.days[window:], wealth=rolling_sharpe(fan.wealth, window, per_year)) for fan in fans]
+    moved = [fan for fan in rolled if np.isfinite(fan.wealth).any()]
+    own = [fan for fan in moved if fan.column.role == "candidate"]
+    bands = [trace for place, fan in enumerate(own) for trace in _errors(fan, place, window, per_year)]
+    return {
+        "data": [*bands, *_lines(moved, "%{y:.2f}", comparable(fans), thin=False)],
+        "layout": layout(tickformat="~g"),
+    }
+
+
+def comparable(fans: Sequence[Fan]) -> list[str]:
+    """Policies that a chart of these fans shows only when asked, in the order of their choice."""
+    return [fan.column.policy for fan in fans if fan.column.role == "baseline"] if len(fans) > MANY else []
 
 
 def trades(runs: Sequence[tuple[str, Path]], currency: str) -> Chart:
@@ -45,9 +74,9 @@ def trades(runs: Sequence[tuple[str, Path]], currency: str) -> Chart:
     Step i fills between days[i] and days[i + 1]; its mark stands on the price of days[i + 1].
     """
     path = runs[0][1]
-    line = {**_line(dates(path.days), path.mark, "price", PRICE, "%{y:,.2f}"), "line": {"color": PRICE, "width": 1.3}}
+    price = line(dates(path.days), path.mark, "price", PRICE, "%{y:,.2f}", width=1.3)
     marks = [mark for choice, (_, path) in enumerate(runs) for mark in _fills(path, choice)]
-    return {"data": [line, *marks], "layout": layout(title=currency, tickformat=",", hovermode="closest")}
+    return {"data": [price, *marks], "layout": layout(title=currency, tickformat=",", hovermode="closest")}
 
 
 def several(path: Path) -> bool:
@@ -60,8 +89,8 @@ def positions(runs: Sequence[tuple[str, Path]]) -> Chart:
     traces = []
     for choice, (_, path) in enumerate(runs):
         x, traded = dates(path.days), np.asarray(path.traded) / np.asarray(path.wealth)[:-1]
-        held = _line(x, path.exposure, "in positions", CANDIDATES[0], "%{y:.1%}")
-        moved = _line(x[1:], traded, "traded", YARDSTICK, "%{y:.1%}", width=1.0)
+        held = line(x, path.exposure, "in positions", CANDIDATES[0], "%{y:.1%}")
+        moved = line(x[1:], traded, "traded", YARDSTICK, "%{y:.1%}", width=1.0)
         traces += [{**trace, "meta": choice, "visible": choice == 0} for trace in (held, moved)]
     return {"data": traces, "layout": layout(title="share of account value", tickformat=".0%")}
 
@@ -73,7 +102,7 @@ def learning(cells: Iterable[tuple[int, Cell]], figure: str) -> Chart:
         points = [(point["update"], point[figure]) for point in cell.curve if figure in point]
         x, y = zip(*points, strict=True) if points else ((), ())
         name = label(cell)
-        trace = _line(list(x), y, name, CANDIDATES[place % len(CANDIDATES)], "%{y:.4g}", width=1.1)
+        trace = line(list(x), y, name, CANDIDATES[place % len(CANDIDATES)], "%{y:.4g}", width=1.1)
         traces.append({**trace, "mode": "lines" if len(x) > 1 else "markers"})  # a line of one point cannot be seen
     plain = layout(tickformat="~g", dates=False)
     plain["showlegend"] = False
@@ -82,28 +111,8 @@ def learning(cells: Iterable[tuple[int, Cell]], figure: str) -> Chart:
 
 def label(cell: Cell) -> str:
     """A cell in words, as legends and menus name it."""
-    return cell.policy if cell.seed is None else f"{cell.policy}, seed {cell.seed}"
-
-
-def dates(days: Sequence[int] | NDArray[np.int64]) -> list[str]:
-    """Days since 1970-01-01 as ISO dates."""
-    out: list[str] = np.datetime_as_string(np.asarray(days, dtype="datetime64[D]")).tolist()
-    return out
-
-
-def layout(*, title: str = "", tickformat: str, dates: bool = True, hovermode: str = "x unified") -> dict[str, Any]:
-    """The common look: no frame, light grid, legend above."""
-    axis = {"gridcolor": "#eceff3", "zeroline": False, "linecolor": "#d0d5dd", "automargin": True}
-    return {
-        "font": {"family": FONT, "size": 12, "color": "#475467"},
-        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 8, "r": 8, "t": 34, "b": 8}, "hovermode": hovermode,
-        "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": "#d0d5dd", "namelength": -1},
-        "xaxis": {**axis, "type": "date" if dates else "linear", "showgrid": False, "ticks": "outside",
-                  "tickcolor": "#d0d5dd", "nticks": 7, "tickangle": 0},
-        "yaxis": {**axis, "tickformat": tickformat, "title": {"text": _safe(title), "standoff": 8}, "nticks": 6},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemwidth": 30},
-    }  # fmt: skip
+    seed = "" if cell.seed is None else f", seed {cell.seed}"
+    return f"{cell.policy}{seed}{f', path {cell.path}' if cell.path else ''}"
 
 
 def _scaled(fan: Fan, capital: float) -> Fan:
@@ -114,31 +123,46 @@ def _scaled(fan: Fan, capital: float) -> Fan:
     return fan._replace(column=Column(name, fan.column.role), wealth=fan.wealth * (capital / start))
 
 
-def _lines(fans: Sequence[Fan], hover: str) -> list[Trace]:
+def _lines(fans: Sequence[Fan], hover: str, hidden: Sequence[str], *, thin: bool = True) -> list[Trace]:
     """Rules first, so that candidates are drawn above them; the legend keeps the order of the tables."""
     counts: dict[str, int] = {}
     traces = []
     for rank, fan in enumerate(fans):
         place = counts[fan.column.role] = counts.get(fan.column.role, -1) + 1
         color, dash = _style(fan.column.role, place)
-        new = _seeds(fan, color) if len(fan.seeds) > 1 else []
-        name = f"{fan.column.policy}, mean of {len(fan.seeds)} seeds" if new else fan.column.policy
+        name = fan.column.policy
+        asked = {"meta": hidden.index(name), "visible": False} if name in hidden else {}
+        new = _draws(fan, color, thin=thin) if fan.many and not asked else []
+        name = f"{name}, mean of {fan.many}" if fan.many else name
         width = 2.4 if fan.column.role == "candidate" else 1.6
-        mean = _line(dates(fan.days), fan.wealth.mean(axis=0), name, color, hover, width=width, dash=dash)
-        traces.append([{**trace, "legendrank": 10 * rank + later} for later, trace in enumerate([mean, *new])])
+        mean = line(dates(fan.days), fan.wealth.mean(axis=0), name, color, hover, width=width, dash=dash)
+        traces.append([{**trace, "legendrank": 10 * rank + later} | asked for later, trace in enumerate([mean, *new])])
     above = sorted(traces, key=lambda group: group[0]["line"]["color"] in CANDIDATES)
     return [trace for mean, *rest in above for trace in (*rest, mean)]
 
 
-def _seeds(fan: Fan, color: str) -> list[Trace]:
-    """A band from the lowest to the highest seed, and every seed as a thin line; one legend entry toggles them."""
-    group = {"legendgroup": _safe(fan.column.policy), "hoverinfo": "skip", "showlegend": False}
-    x, name = dates(fan.days), f"{fan.column.policy}, each seed and their range"
-    low = {**_line(x, fan.wealth.min(axis=0), name, color, "", width=0), **group}
-    high = {**_line(x, fan.wealth.max(axis=0), name, color, "", width=0), **group}
-    high |= {"fill": "tonexty", "fillcolor": f"{color}1c", "showlegend": True}
-    thin = [{**_line(x, each, name, f"{color}8c", "", width=0.8), **group} for each in fan.wealth]
-    return [low, high, *thin]
+def _draws(fan: Fan, color: str, *, thin: bool) -> list[Trace]:
+    """A band from the lowest to the highest draw, and every draw as a thin line; one legend entry toggles them."""
+    noun = "seed" if fan.draws[0][0] is not None else "path"
+    name = f"{fan.column.policy}, each {noun} and their range" if thin else f"{fan.column.policy}, range over {noun}s"
+    band = _band(fan.days, name, f"{color}1c", fan.wealth.min(axis=0), fan.wealth.max(axis=0))
+    extra = {key: band[0][key] for key in ("legendgroup", "hoverinfo", "showlegend")}
+    each = [{**line(dates(fan.days), y, name, f"{color}8c", "", width=0.8), **extra} for y in fan.wealth if thin]
+    return [*band, *each]
+
+
+def _errors(fan: Fan, place: int, window: int, per_year: float) -> list[Trace]:
+    middle = fan.wealth.mean(axis=0)
+    reach = 1.96 * sharpe_error(middle, window, per_year)
+    name = f"{fan.column.policy}, 95 % band of the mean"
+    return _band(fan.days, name, f"{_style('candidate', place)[0]}12", middle - reach, middle + reach)
+
+
+def _band(days: NDArray[np.int64], name: str, shade: str, low: Floats, high: Floats) -> list[Trace]:
+    """Two unseen lines with the space between them filled, under one entry of the legend."""
+    group = {"legendgroup": safe(name), "hoverinfo": "skip", "showlegend": False}
+    floor, ceiling = ({**line(dates(days), y, name, shade, "", width=0), **group} for y in (low, high))
+    return [floor, ceiling | {"fill": "tonexty", "fillcolor": shade, "showlegend": True}]
 
 
 def _style(role: str, place: int) -> tuple[str, str]:
@@ -154,26 +178,8 @@ def _fills(path: Path, choice: int) -> Iterable[Trace]:
     for side, sign, color, symbol in (BOUGHT, SOLD):
         at = np.flatnonzero(traded * sign > 0) + 1
         yield {
-            **_line(dates(np.asarray(path.days)[at]), np.asarray(path.mark)[at], side, color, ""),
-            "mode": "markers", "meta": choice, "visible": choice == 0, "customdata": _tidy(np.abs(traded[at - 1])),
+            **line(dates(np.asarray(path.days)[at]), np.asarray(path.mark)[at], side, color, ""),
+            "mode": "markers", "meta": choice, "visible": choice == 0, "customdata": tidy(np.abs(traded[at - 1])),
             "marker": {"color": color, "symbol": symbol, "size": 10, "line": {"color": "#ffffff", "width": 1}},
             "hovertemplate": f"{side} %{{customdata:,.0f}}<br>%{{x}} at %{{y:,.2f}}<extra></extra>",
         }  # fmt: skip
-
-
-def _line(
-    x: Sequence[Any], y: Numbers, name: str, color: str, hover: str, *, width: float = 1.6, dash: str = "solid"
-) -> Trace:
-    line = {"color": color, "width": width, "dash": dash}
-    trace: Trace = {"type": "scatter", "mode": "lines", "x": x, "y": _tidy(y), "name": _safe(name), "line": line}
-    return trace | ({"hovertemplate": hover} if hover else {})
-
-
-def _safe(text: str) -> str:
-    """Plotly reads names as a little HTML."""
-    return escape(text, quote=False)
-
-
-def _tidy(values: Numbers) -> list[float | None]:
-    """Seven digits are more than a screen shows, and half the file."""
-    return [float(f"{value:.7g}") if math.isfinite(value) else None for value in values]

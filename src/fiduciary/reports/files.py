@@ -9,8 +9,8 @@ from typing import Any
 
 from fiduciary.records.folder import write_atomic
 from fiduciary.records.run import Run
-from fiduciary.records.schema import Record, Result
-from fiduciary.reports import tables, words
+from fiduciary.records.schema import Evidence, Record, Result
+from fiduciary.reports import figures, findings, tables, words
 
 
 def markdown(run: Run) -> Path:
@@ -37,10 +37,12 @@ def json(run: Run) -> Path:
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """A record without bulk series, as plain values; keys are those of `Result`, with `verdict` before them."""
+    """A record without bulk series, as plain values; keys are those of `Result`, with `verdict` and `findings`, both
+    in words, before them."""
     dumped = record.model_dump(mode="json")
     return {
-        "format": dumped["format"], "verdict": words.sentence(record.result.judgements[0]), **dumped["result"],
+        "format": dumped["format"], "verdict": words.sentence(record.result.judgements[0]),
+        "findings": findings.brief(record.result), **dumped["result"],
         "identity": dumped["identity"], "occasion": dumped["occasion"],
     }  # fmt: skip
 
@@ -53,16 +55,27 @@ def _sections(run: Run) -> Iterator[str]:
         yield _text(words.basis(judgement))
     if result.alarms:
         yield "## Alarms"
-        yield _list(alarm.text for alarm in result.alarms)
+        yield _pairs((alarm.kind or "alarm", alarm.text) for alarm in result.alarms)
     yield _facts(result)
+    for evidence in result.evidence:
+        yield f"## {_text(evidence.candidate)} against its rivals"
+        yield from _against(result, evidence)
     yield "## In total"
-    yield _figures(tables.total(result))
+    yield from _figures(tables.total(result))
+    for evidence in result.evidence:
+        yield f"## How the edge of {_text(evidence.candidate)} holds up"
+        yield from _conditions(result, evidence)
+    if result.evidence or result.selection:
+        yield "## Skill or luck"
+        yield from _luck(result)
+    if len(result.splits) > 1:
+        yield "## Splits"
+        yield _table(["split", "learned on", "chosen on", "judged on"], _splits(result))
     yield "## Rate of return by account"
-    overview = tables.overview(result)
-    yield _table(["account", *_heads(overview.columns)], ([n, *(c.line for c in cells)] for n, cells in overview.lines))
+    yield from _figures(tables.overview(result), "account")
     for name in result.accounts:
         yield f"## {_text(name)}"
-        yield _figures(tables.account(result, name))
+        yield from _figures(tables.account(result, name))
     if result.searched:
         yield "## Search"
         yield f"{_text(words.searched(result))}. The settings kept:"
@@ -72,7 +85,7 @@ def _sections(run: Run) -> Iterator[str]:
     yield "## Data"
     yield from _data(result)
     yield "## How figures are defined"
-    yield "\n".join(f"- **{_text(term)}**: {_text(meaning)}" for term, meaning in words.meanings(result))
+    yield _pairs(figures.meanings(result))
     yield "## How to reproduce"
     yield from _reproduce(record)
 
@@ -85,12 +98,57 @@ def _facts(result: Result) -> str:
     ])  # fmt: skip
 
 
-def _figures(table: tables.Table) -> str:
-    rows = (
-        [f"{line.label} (hindsight)" if line.hindsight else line.label, *(cell.line for cell in line.cells)]
-        for line in table.lines
+def _figures(table: tables.Table, first: str = "figure") -> Iterator[str]:
+    if table.wide:
+        for part in table.turned():
+            rows = ([_head(column), *(cell.line for cell in cells)] for column, cells in part.rows)
+            yield _table(["policy", *map(_label, part.heads)], rows)
+        return
+    yield _table(
+        [first, *map(_head, table.columns)],
+        ([_label(line), *(cell.line for cell in line.cells)] for line in table.lines),
     )
-    return _table(["figure", *_heads(table.columns)], rows)
+
+
+def _against(result: Result, evidence: Evidence) -> Iterator[str]:
+    against = tables.against(result, evidence)
+    yield _text(findings.READ["comparison"])
+    yield _table(
+        [f"{evidence.candidate} minus {result.benchmark}", "difference", "95 % interval", "p-value"],
+        ([label, gap.value, gap.interval or words.NOTHING, gap.p_value] for label, gap in against.benchmark),
+    )
+    for labels, rows in against.rivals:
+        lines = ([_head(column), *(gap.line for gap in gaps)] for column, gaps in rows)
+        yield _table([f"{evidence.candidate} minus", *labels], lines)
+
+
+def _conditions(result: Result, evidence: Evidence) -> Iterator[str]:
+    judgement = next(each for each in result.judgements if each.candidate == evidence.candidate)
+    for kind, found in findings.conditions(evidence, judgement):
+        yield f"{findings.KINDS[kind]}: {_text(findings.READ[kind])}"
+        yield _table(
+            [findings.KINDS[kind], "edge a year (95 % interval)"],
+            ([findings.named(each), findings.edge(each)] for each in found),
+        )
+    yield _text(findings.middle(evidence))
+
+
+def _luck(result: Result) -> Iterator[str]:
+    yield _text(findings.seen(result.judgements[0]))
+    for evidence in result.evidence:
+        yield f"### Sharpe ratio of {_text(evidence.candidate)}"
+        yield _pairs(findings.sharpe(evidence.sharpe, result.benchmark))
+        yield _text(findings.power(evidence.power))
+    if result.selection:
+        yield "### The best of all that were compared"
+        yield _pairs(findings.selection(result.selection, result.benchmark))
+
+
+def _splits(result: Result) -> Iterator[list[str]]:
+    for place, dates in enumerate(result.splits, start=1):
+        chosen = " to ".join(dates.valid) if dates.valid else words.NOTHING
+        holes = f" without {', '.join(' to '.join(hole) for hole in dates.without)}" if dates.without else ""
+        yield [str(place), f"{' to '.join(dates.train)}{holes}", chosen, " to ".join(dates.test)]
 
 
 def _data(result: Result) -> Iterator[str]:
@@ -116,8 +174,16 @@ def _reproduce(record: Record) -> Iterator[str]:
     yield f"Effective configuration:\n\n```json\n{config}\n```"
 
 
-def _heads(columns: Iterable[tables.Column]) -> list[str]:
-    return [f"{column.policy} ({column.role})" for column in columns]
+def _head(column: tables.Column) -> str:
+    return f"{column.policy} ({column.role})"
+
+
+def _label(line: tables.Line) -> str:
+    return f"{line.label} (hindsight)" if line.hindsight else line.label
+
+
+def _pairs(items: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{_text(term)}**: {_text(meaning)}" for term, meaning in items)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -4,13 +4,14 @@ import hashlib
 import json as json_
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fiduciary.records.folder import write_atomic
 from fiduciary.records.run import Run
-from fiduciary.records.schema import Cell
-from fiduciary.reports import charts, tables, words
-from fiduciary.reports.series import Book
+from fiduciary.records.schema import Cell, Evidence, Judgement
+from fiduciary.reports import charts, evidence_charts, figures, findings, tables, words
+from fiduciary.reports.drawing import Chart
+from fiduciary.reports.series import Book, window
 
 CURVES = ("loss", "reward", "utility")
 
@@ -32,37 +33,97 @@ def render(run: Run) -> str:
     from plotly.offline import get_plotlyjs
 
     record, book = run.record, Book(run)
+    result = record.result
     book.check()
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"join_command": shlex.join, "pretty": _pretty}
-    figures = _charts(book)
+    drawn = _charts(book)
+    blocks = [_block(book, place, drawn) for place in range(len(result.evidence))]
+    learning = _learning(book, drawn)
     return environment.get_template("page.html").render(
-        record=record, result=record.result, words=words, total=tables.total(record.result),
-        overview=tables.overview(record.result), accounts=_accounts(book), learning=_learning(book, figures),
-        choices=tables.choices(run.cells), charts=figures, plotly=get_plotlyjs(), single=len(record.result.seeds) == 1,
+        record=record, result=result, words=words, findings=findings, meanings=figures.meanings(result),
+        total=tables.total(result), overview=tables.overview(result), accounts=_accounts(book), blocks=blocks,
+        learning=learning, rolling=findings.rolling(_window(book), result.bars_per_year), choices=tables.choices(run.cells),
+        comparable=charts.comparable(book.in_total), charts=drawn, packed=_packed(drawn), plotly=get_plotlyjs(),
+        single=len(result.seeds) == 1,
         # Text from a record cannot know the digest of the record it stands in, so it cannot run as a script.
         nonce=hashlib.sha256(record.model_dump_json().encode()).hexdigest(),
     )  # fmt: skip
 
 
-def _charts(book: Book) -> dict[str, charts.Chart]:
-    """All charts but those of training, by the id of their place on the page."""
-    result = book.run.result
-    everything = list(book.in_total())
+def _packed(drawn: dict[str, Chart]) -> dict[str, Any]:
+    """Charts with their dates kept once: `x` of a trace is a place in `dates` where it was a list of them."""
+    dates: dict[tuple[Any, ...], int] = {}
+    packed = {
+        name: chart | {"data": [
+            trace | {"x": dates.setdefault(tuple(trace["x"]), len(dates))} for trace in chart["data"]
+        ]}
+        for name, chart in drawn.items()
+    }  # fmt: skip
+    return {"dates": list(dates), "charts": packed}
+
+
+def _charts(book: Book) -> dict[str, Chart]:
+    """Charts of accounts and splits, by the id of their place on the page."""
+    result, everything = book.run.result, book.in_total
     out = {
         "total-wealth": charts.wealth(everything, result.currency, capital=result.capital),
         "total-drawdown": charts.drawdown(everything),
+        "total-exposure": charts.exposure(everything),
     }
+    if bars := _window(book):
+        out["total-rolling"] = charts.rolling(everything, bars, result.bars_per_year)
+    if len(result.splits) > 1:
+        out["splits"] = evidence_charts.splits(result.splits)
     for place, account in enumerate(result.accounts):
         runs = [(charts.label(cell), cell.test) for cell in _traders(book, account)]
         if runs:
             several = charts.several(runs[0][1])
             out[f"price-{place}"] = charts.positions(runs) if several else charts.trades(runs, result.currency)
-        out[f"wealth-{place}"] = charts.wealth(book.on(account), result.currency)
+        fans = list(book.on(account))
+        hidden = charts.comparable(fans)  # a file must not grow with accounts times baselines
+        out[f"wealth-{place}"] = charts.wealth([f for f in fans if f.column.policy not in hidden], result.currency)
     return out
+
+
+def _window(book: Book) -> int:
+    """Bars of the rolling figures; 0 where the test is too short for any."""
+    return window(min(len(fan.days) for fan in book.in_total) - 1, book.run.result.bars_per_year)
+
+
+class Block(NamedTuple):
+    """What stands behind one verdict: its tables, and the ids and titles of its charts."""
+
+    evidence: Evidence
+    judgement: Judgement
+    against: tables.Against
+    figures: list[str]
+    conditions: list[str]
+    place: int
+
+
+def _block(book: Book, place: int, drawn: dict[str, Chart]) -> Block:
+    """The evidence of one candidate; its charts are added to `drawn`."""
+    result = book.run.result
+    evidence = result.evidence[place]
+    judgement = next(each for each in result.judgements if each.candidate == evidence.candidate)
+    against, shown = tables.against(result, evidence), tables.compared(result, evidence)
+    order = [column.policy for column in book.columns if any(column.policy == d.rival for d in evidence.differences)]
+    edges = book.edges(evidence.candidate, result.benchmark)
+    conditions = dict(findings.conditions(evidence, judgement))
+    drawn |= {f"{kind}-{place}": evidence_charts.conditions(found, kind) for kind, found in conditions.items()}
+    if len(order) > 1:
+        drawn[f"rivals-{place}"] = evidence_charts.rivals(evidence, shown, order, result.currency)
+    if evidence.null and evidence.null[0] < evidence.null[-1]:
+        drawn[f"null-{place}"] = evidence_charts.null(evidence)
+    if evidence.months:
+        drawn[f"months-{place}"] = evidence_charts.months(evidence)
+    if len(edges) > 1:
+        drawn[f"seeds-{place}"] = evidence_charts.seeds(edges)
+    return Block(evidence, judgement, against, [figure.label for figure in shown], list(conditions), place)
 
 
 def _traders(book: Book, account: str) -> list[Cell]:
@@ -89,8 +150,8 @@ def _pretty(value: Any) -> str:
     return json_.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _learning(book: Book, figures: dict[str, charts.Chart]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Training curves by figure, as (figure, [(account, chart id)]); their charts are added to `figures`."""
+def _learning(book: Book, drawn: dict[str, Chart]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Training curves by figure, as (figure, [(account, chart id)]); their charts are added to `drawn`."""
     out: list[tuple[str, list[tuple[str, str]]]] = []
     candidates = [column.policy for column in book.columns if column.role == "candidate"]
     for curve in CURVES:
@@ -99,7 +160,7 @@ def _learning(book: Book, figures: dict[str, charts.Chart]) -> list[tuple[str, l
             cells = [(i, cell) for i, name in enumerate(candidates) for cell in book.cells.get((account, name), [])]
             learned = [(i, cell) for i, cell in cells if any(curve in point for point in cell.curve)]
             if learned:
-                figures[f"{curve}-{place}"] = charts.learning(learned, curve)
+                drawn[f"{curve}-{place}"] = charts.learning(learned, curve)
                 panels.append((account, f"{curve}-{place}"))
         out += [(curve, panels)] if panels else []
     return out

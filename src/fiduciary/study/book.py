@@ -1,14 +1,16 @@
-"""Figures of all cells: accounts and their total, every policy, intervals over seeds, and alarms."""
+"""Figures of all cells: accounts and their total, every policy, intervals over seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fiduciary.evaluation import metrics
 from fiduciary.evaluation.inference import over_seeds
 from fiduciary.records import schema
 from fiduciary.records.paths import chained, total
+from fiduciary.study.evidence import Track
 
 TOTAL, CASH = "total", "cash"
 Role = Literal["candidate", "benchmark", "baseline", "yardstick"]
@@ -54,6 +56,22 @@ class Book:
         """All accounts of one policy and draw, added up."""
         return self._totals[policy, draw]
 
+    def track(self, policy: str) -> Track:
+        """All draws of a policy as arrays over the days of its total; what its cells hold under stress too."""
+        draws = self.draws(policy)
+        days = np.array(self.total(policy, draws[0]).days)
+        names = self.of(policy, draws[0])[0].stress
+        wealth = np.array([self.total(policy, draw).wealth for draw in draws])
+        return Track(
+            name=policy, role=self.roles[policy], days=days, wealth=wealth,
+            stress={name: np.array([_stressed(self.of(policy, draw), name) for draw in draws]) for name in names},
+            accounts=np.array([[_on(days, cell.test) for cell in self.of(policy, draw)] for draw in draws]).swapaxes(0, 1),
+        )  # fmt: skip
+
+    def risk_free(self) -> NDArray[np.float64]:
+        """Returns of idle cash over the bars of the total, [T]."""
+        return _cash_returns(self.total(CASH), np.array(self.total(CASH).days))
+
     def test_dates(self) -> tuple[str, str]:
         """First and last day of the accounts' tests."""
         days = self.total(CASH).days
@@ -74,51 +92,6 @@ class Book:
         rows = [self._row(TOTAL, policy) for policy in self.roles]
         own = [policy for policy, role in self.roles.items() if role != "yardstick"]
         return rows + [self._row(account, policy) for account in self.accounts for policy in own]
-
-    def alarms(self, benchmark: str) -> list[str]:
-        """Signs of a policy that learned nothing that lasts: it never trades, copies the benchmark, or memorised the past."""
-        found = [*self._silent(), *self._other_days()]
-        for policy in (name for name, role in self.roles.items() if role == "candidate"):
-            found += self._memorised(policy, benchmark)
-            learned = [cell for cell in self.cells if cell.policy == policy]
-            idle = [cell for cell in learned if not any(cell.test.traded)]
-            copies = [cell for cell in learned if cell.test.traded == self.cell(cell.account, benchmark).test.traded]
-            for what, cells in (("never traded", idle), ("did exactly what the benchmark does", copies)):
-                if cells:
-                    where = ", ".join(_place(cell) for cell in cells)
-                    found.append(f"{policy} {what} in {len(cells)} of {len(learned)} tests ({where}).")
-        return found
-
-    def _silent(self) -> list[str]:
-        """Benchmarks and yardsticks that never traded: what they show is cash."""
-        judges = [cell for cell in self.cells if self.roles[cell.policy] in ("benchmark", "yardstick")]
-        silent = [cell for cell in judges if not any(cell.test.traded)]
-        return [f"{cell.policy} never traded {cell.account}: what it shows there is cash." for cell in silent]
-
-    def _other_days(self) -> list[str]:
-        """Yardsticks that were measured over other days than the study."""
-        mine, found = self.test_dates(), []
-        for policy in (name for name, role in self.roles.items() if role == "yardstick"):
-            days = self.total(policy).days
-            theirs = _iso(days[0]), _iso(days[-1])
-            if theirs != mine:
-                found.append(
-                    f"{policy} was measured from {theirs[0]} to {theirs[1]}, the study from {mine[0]} to {mine[1]}."
-                )
-        return found
-
-    def _memorised(self, policy: str, benchmark: str) -> list[str]:
-        """An edge of a factor e on the training dates of which nothing is left in the test."""
-        mine, hold = (self._row(TOTAL, name).figures for name in (policy, benchmark))
-        (past, past_hold), (test, test_hold) = (
-            (1 + mine[name].mean, 1 + hold[name].mean) for name in ("train_return", "rate_of_return")
-        )
-        if past < np.e * past_hold or test > test_hold:
-            return []
-        return [
-            f"{policy} memorised its training dates: it multiplied its capital there by {past:,.1f} ({benchmark} by "
-            f"{past_hold:,.1f}) and in the test by {test:,.2f} ({benchmark} by {test_hold:,.2f})."
-        ]
 
     def _row(self, account: str, policy: str) -> schema.Row:
         each = [self.figures(account, policy, draw) for draw in self.draws(policy)]
@@ -161,6 +134,17 @@ def _cash_returns(cash: schema.Path, days: np.ndarray) -> np.ndarray:
     return metrics.returns(np.array(cash.wealth)[place.clip(min=0)])
 
 
+def _stressed(cells: Sequence[schema.Cell], name: str) -> list[float]:
+    """Wealth of all accounts together under one condition."""
+    return total([cell.test.model_copy(update={"wealth": cell.stress[name]}) for cell in cells]).wealth
+
+
+def _on(days: NDArray[np.int64], path: schema.Path) -> NDArray[np.float64]:
+    """Wealth of one account on the days of the total: its last known one."""
+    known: NDArray[np.float64] = np.array(path.wealth)[(np.searchsorted(path.days, days, side="right") - 1).clip(min=0)]
+    return known
+
+
 def _iso(day: int) -> str:
     return str(np.datetime64(day, "D"))
 
@@ -168,7 +152,3 @@ def _iso(day: int) -> str:
 def _estimate(name: str, values: list[float]) -> schema.Estimate:
     within = metrics.RANGE.get(name, (-np.inf, np.inf))
     return schema.Estimate(**over_seeds(values, within)._asdict())
-
-
-def _place(cell: schema.Cell) -> str:
-    return cell.account if cell.seed is None else f"{cell.account} seed {cell.seed}"

@@ -22,10 +22,12 @@ from fiduciary.core.types import Agent, Env, Fold, Policy, Prophet, Source, Spec
 from fiduciary.evaluation import inference, metrics
 from fiduciary.records import Run, identity, schema
 from fiduciary.records.folder import Manifest, RunFolder
+from fiduciary.study import alarms
 from fiduciary.study.book import CASH, TOTAL, Book, Draw, Role
 from fiduciary.study.cells import Key, Task, Test
 from fiduciary.study.engine import Engine, require
 from fiduciary.study.engine import run as run_cells
+from fiduciary.study.evidence import evidence, selection
 from fiduciary.study.search import Search
 from fiduciary.study.sinks import Sink, closing
 
@@ -169,7 +171,7 @@ class Study:
                     book = self._book(store, tasks)
                     self._conclude(book, sinks)
                 wall = time.monotonic() - started
-                result = self._result(book, store.cell_digests(), manifest.trials)
+                result = self._alarmed(self._result(book, store.cell_digests(), manifest.trials), book, store, tasks)
                 store.write_record(_record(manifest, result, self._versions(), wall))
         return Run(store.root)
 
@@ -259,9 +261,11 @@ class Study:
         return sorted(missing, key=lambda task: -1 if task.key.seed is None else order[task.key.seed])
 
     def _book(self, store: RunFolder, tasks: Sequence[Task]) -> Book:
-        cells = [cell for task in tasks for key in task.keys if (cell := store.cell(*key))]
         own = list(dict.fromkeys(task.key.account for task in tasks if task.key.policy == CASH))
-        return Book(cells, own, self.roles)
+        return Book(self._cells(store, tasks), own, self.roles)
+
+    def _cells(self, store: RunFolder, tasks: Sequence[Task]) -> list[schema.Cell]:
+        return [cell for task in tasks for key in task.keys if (cell := store.cell(*key))]
 
     def _conclude(self, book: Book, sinks: Sequence[Sink]) -> None:
         """Tell the sinks what became of every learner."""
@@ -276,16 +280,56 @@ class Study:
 
     def _result(self, book: Book, digests: dict[str, str], trials: int) -> schema.Result:
         spec = self.env.spec
-        alarms = [schema.Alarm(**alarm._asdict()) for alarm in spec.alarms]
-        alarms += [schema.Alarm(kind="", text=text) for text in book.alarms(self.benchmark_name)]
         return schema.Result(
             question=self.question, benchmark=self.benchmark_name, judgements=self._judge(book, trials), rows=book.rows(),
             accounts=book.accounts, seeds=list(self.seeds), train=book.train_dates(), valid=book.valid_dates(),
-            test=book.test_dates(), splits=list(map(_dates, self.every_split)), currency=spec.currency, searched={n: s.trials for n, s in self.searches.items()},
+            test=book.test_dates(), splits=list(map(_dates, self.every_split)), currency=spec.currency,
+            searched={n: s.trials for n, s in self.searches.items()},
             capital=book.total(CASH).wealth[0], bars_per_year=book.bars_per_year,
-            assumptions=[*spec.assumptions, *self.notes], alarms=alarms,
+            assumptions=[*spec.assumptions, *self.notes], alarms=[],
+            evidence=self._evidence(book, trials), selection=self._selection(book),
             data=list(self._data()), effective=self.effective(), cells=digests,
         )  # fmt: skip
+
+    def _alarmed(self, result: schema.Result, book: Book, store: RunFolder, tasks: Sequence[Task]) -> schema.Result:
+        """The result with its alarms, which look at everything else in it."""
+        found = alarms.ring(self.env, self.every_split, self._cells(store, tasks), book, result)
+        return result.model_copy(update={"alarms": [schema.Alarm(**alarm._asdict()) for alarm in found]})
+
+    def _evidence(self, book: Book, trials: int) -> list[schema.Evidence]:
+        """All that stands behind each judgement; rivals are all who lived through the same days."""
+        days = book.total(CASH).days
+        tracks = {name: book.track(name) for name in self.roles if book.total(name, book.draws(name)[0]).days == days}
+        return [
+            evidence(
+                tracks[name], tracks[self.benchmark_name], [track for who, track in tracks.items() if who != name],
+                risk_free=book.risk_free(), per_year=book.bars_per_year, trials=trials, splits=self._windows(book),
+                rng=streams.numpy_generator(0, "evidence", name),
+            )
+            for name in self.candidates
+        ]  # fmt: skip
+
+    def _selection(self, book: Book) -> schema.Selection:
+        """Candidates against the benchmark, and among all own policies that do not know the future."""
+        own = [
+            name for name, role in self.roles.items()
+            if role != "yardstick" and not isinstance(self.baselines.get(name), Prophet)
+        ]  # fmt: skip
+        return selection(
+            [book.track(name) for name in self.candidates], book.track(self.benchmark_name), [book.track(n) for n in own],
+            risk_free=book.risk_free(), rng=streams.numpy_generator(0, "selection"),
+        )  # fmt: skip
+
+    def _windows(self, book: Book) -> list[tuple[int, int]]:
+        """Bars [start, end) of each test of the first pass through history, counted from the first return; none of one."""
+        bounds = [split.test for split in self.every_split if split.path == 0]
+        ends = np.array(book.total(CASH).days[1:], dtype="datetime64[D]")
+        first, last = (np.array([pair[k] for pair in bounds], dtype="datetime64[D]") for k in (0, 1))
+        # The first bar of a test opens its account; the first return ends on the bar after it.
+        windows = zip(
+            np.searchsorted(ends, first, side="right"), np.searchsorted(ends, last, side="right"), strict=True
+        )
+        return [(int(a), int(b)) for a, b in windows if a < b] if len(bounds) > 1 else []
 
     def _data(self) -> Iterator[schema.Data]:
         for name, problem in {"traded": self.env, **{name: each.env for name, each in self.yardsticks.items()}}.items():

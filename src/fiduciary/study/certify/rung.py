@@ -108,11 +108,11 @@ class Regret(NamedTuple):
 
     Attributes:
         value, oracle: certainty equivalents of the policy and of the oracle, on the same worlds.
-        percent: of the scale; negative where luck of the worlds favours the policy.
-        error: standard error of `percent`, paired over worlds; 0 where values are exact.
+        regret: in % of the scale; negative where the luck of these worlds favours the policy.
+        error: standard error of `regret`, paired over worlds; 0 where values are exact.
     """
 
     value: float
     oracle: float
-    percent: float
+    regret: float
     error: float
