@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from rows import SCRATCH, Figure, row
 
 PEERS = ("rliable==1.2.0", "arch==7.2.0", "pandas==2.3.3")
@@ -48,7 +49,7 @@ def _histories() -> tuple[np.ndarray, np.ndarray]:
 
 
 def sharpe_ratios() -> dict[str, tuple[float, float]]:
-    """Against statsmodels (regressions with Newey-West errors), arch (quadratic spectral kernel) and scipy (moments, normal)."""
+    """Against statsmodels (Newey-West errors), arch (quadratic spectral kernel) and scipy (moments, normal)."""
     from arch.covariance.kernel import QuadraticSpectral
     from scipy import stats
     from statsmodels.api import OLS

@@ -30,6 +30,8 @@ app = App(
         "fiduciary run studies/stock-investment.toml --seeds 5 --set agent.double=true",
         "fiduciary show runs/stock-investment",
         "fiduciary check studies/stock-investment.toml",
+        "fiduciary placebo --runs 50",
+        "fiduciary certify --short",
         "fiduciary data describe us-stocks",
     ),
     help_format="plaintext",
@@ -143,6 +145,104 @@ def check(study: Path, /, *, overrides: Overrides = None, seed: int = 0) -> None
             for law in check_env(env, seed=seed) if env is not None else ():
                 table.add_row(account, half, law.name, str(law.trials), f"{law.worst:.1e}" if law.worst else "0")
     _print(table)
+
+
+@app.command(
+    help_epilogue=_examples(
+        "fiduciary placebo --runs 50",
+        "fiduciary placebo studies/stock-investment.toml --runs 20 --market block-permuted --market phase-randomised",
+        "fiduciary placebo --runs 100 --edge 1 --edge 2",
+    )
+)
+def placebo(
+    study: Path | None = None,
+    /,
+    *,
+    overrides: Overrides = None,
+    market: Annotated[list[str] | None, Parameter(negative=())] = None,
+    edge: Annotated[list[float] | None, Parameter(negative=())] = None,
+    runs: int = 50,
+    seed: int = 0,
+    workers: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Run the whole pipeline on markets without skill and count how often it finds some; a killed one continues.
+
+    Parameters
+    ----------
+    study:
+        A study file (TOML), whose own panel is made skill-free; default: a small study of one stock.
+    market:
+        random-walk, garch, block-permuted or phase-randomised; repeatable. Default: all.
+    edge:
+        Also a market with a planted edge of this annual Sharpe ratio, to see what is found of it; repeatable.
+    runs:
+        Of each market and of each edge.
+    seed:
+        Root of the markets' randomness.
+    workers:
+        Processes; default: one for each core. The result does not depend on it.
+    out:
+        Where verdicts are kept; default: runs/placebo, or runs/placebo-NAME for a study file.
+    """
+    from fiduciary.study.placebo import NULLS, table
+    from fiduciary.study.placebo import placebo as run_placebo
+
+    stated = None if study is None else _read(study, overrides or ()).study()
+    name = "placebo" if study is None else f"placebo-{study.stem}{_suffix(overrides or ())}"
+    folder = out or Path("runs") / name
+    found = run_placebo(
+        stated, markets=market or tuple(NULLS), edges=edge or (), runs=runs, seed=seed,
+        workers=workers or os.cpu_count() or 1, folder=folder,
+    )  # fmt: skip
+    _print(table(found))
+    _say(f"verdicts: {folder}/placebo.jsonl")
+
+
+@app.command(
+    help_epilogue=_examples(
+        "fiduciary certify --short",
+        "fiduciary certify PPO DQN --rung stopping",
+        "fiduciary certify my_module:MyAgent",
+    )
+)
+def certify(
+    *agents: str,
+    rung: Annotated[list[str] | None, Parameter(negative=())] = None,
+    short: Annotated[bool, Parameter(negative=())] = False,
+    seeds: int | None = None,
+    workers: int | None = None,
+    out: Path = Path("runs/certify"),
+) -> None:
+    """Let agents climb a ladder of decision problems whose best answers are known; a killed climb continues.
+
+    Parameters
+    ----------
+    agents:
+        Names on the ladder, or your own as module:name (a class or an object, imported from the current directory), which
+        tries every rung with its defaults. Default: all.
+    rung:
+        A rung to climb; repeatable. Default: all.
+    short:
+        One seed, and only agents that a bar binds.
+    seeds:
+        Fits of each, with seeds 0 to N-1; default: 3, or 1 with --short.
+    workers:
+        Processes; default: one for each core. The result does not depend on it.
+    out:
+        Where the table is kept.
+    """
+    from fiduciary.study.certify import certify as climb
+    from fiduciary.study.certify import table
+
+    if seeds is not None and seeds < 1:
+        raise ConfigError("`--seeds` must be at least 1", str(seeds))
+    certificate = climb(
+        agents or None, rung, short=short, seeds=None if seeds is None else range(seeds),
+        workers=workers or os.cpu_count() or 1, folder=out,
+    )  # fmt: skip
+    _print(table(certificate))
+    _say(f"kept: {out}")
 
 
 @data_app.command(

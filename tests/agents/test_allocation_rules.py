@@ -177,12 +177,12 @@ def test_hierarchical_risk_parity_is_skfolios():
 
 
 def test_equilibrium_alone_is_equal_weight():
-    """Views that say what the prior says leave the prior's optimum, 1 / N."""
+    """Views that say what the prior says leave the prior's optimum, 1 / N, but for tau: doubt about means is a risk, too."""
     r = _returns(4, seed=1)
     market = RISK_AVERSION * ledoit_wolf(r)[0] @ np.full(4, 0.25)
     # A shift of means does not move the covariance.
     shifted = r - r[:-21].mean(0) + market
-    np.testing.assert_allclose(_weights("black-litterman", shifted)[1:], 0.25, atol=2e-3)
+    np.testing.assert_allclose(_weights("black-litterman", shifted)[1:], 0.25, atol=0.01)
 
 
 def test_top_momentum_holds_the_winners_of_the_year_but_the_last_month():
@@ -216,6 +216,7 @@ def test_one_asset_gets_everything_and_what_never_moved_nothing(method):
     assert _weights(method, r).tolist() == [0, 1, 0, 0]
 
 
+@pytest.mark.filterwarnings("ignore:The covariance matrix is not positive definite")
 @pytest.mark.parametrize("method", METHODS)
 def test_twins_are_no_reason_to_fail(method):
     r = _returns(3)
@@ -250,7 +251,7 @@ def test_settings_that_cannot_mean_what_they_say(make):
 
 
 def test_every_rule_of_the_dictionary_decides_on_its_defaults():
-    env = PortfolioWeights(_walk(270), window=255)
+    env = PortfolioWeights(_walk(290), window=255)
     for name, rule in ALLOCATION.items():
         action, _ = rule.act(env.observe(env.init(1, torch.Generator())), None, None)
         assert float(action.sum()) == pytest.approx(1), name

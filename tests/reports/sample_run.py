@@ -58,14 +58,12 @@ def prices(name: str, steps: int) -> np.ndarray:
 def path(mark: np.ndarray, held: np.ndarray, days: np.ndarray, *, capital: float = CASH, costs: float = 1.0) -> Path:
     """Hold the share `held` [T] of wealth over each step; every change of it is a trade at 5 basis points."""
     change = np.diff(held, prepend=0.0)
-    wealth, fees, traded = [capital], [], []
-    for step, (share, change_t) in enumerate(zip(held, change, strict=True)):
-        fees.append(-abs(change_t) * wealth[-1] * 0.0005 * costs)
-        traded.append(change_t * wealth[-1])
-        wealth.append(wealth[-1] * (1 + share * (mark[step + 1] / mark[step] - 1)) + fees[-1])
+    charge = np.abs(change) * 0.0005 * costs
+    wealth = capital * np.cumprod(np.concatenate([[1.0], 1 + held * (mark[1:] / mark[:-1] - 1) - charge]))
     return Path(
-        days=days.tolist(), wealth=wealth, mark=mark.tolist(), exposure=[0.0, *held.tolist()],
-        action=np.where(change > 0, 1, np.where(change < 0, 2, 0)).tolist(), traded=traded, fees=fees,
+        days=days.tolist(), wealth=wealth.tolist(), mark=mark.tolist(), exposure=[0.0, *held.tolist()],
+        action=np.where(change > 0, 1, np.where(change < 0, 2, 0)).tolist(), traded=(change * wealth[:-1]).tolist(),
+        fees=(-charge * wealth[:-1]).tolist(),
     )  # fmt: skip
 
 
@@ -130,8 +128,12 @@ class Sample:
             return (np.arange(self.steps) // int(policy.removeprefix("switch-")) % 2).astype(float)
         return np.full(self.steps, 0.0 if policy == "cash" else 1.0)
 
-    def cells(self) -> Iterator[Cell]:
+    @cached_property
+    def cells(self) -> list[Cell]:
         """One for each (account, policy, seed, split)."""
+        return list(self.make_cells())
+
+    def make_cells(self) -> Iterator[Cell]:
         days = weekdays(self.steps + 1)
         for policy, role in self.roles.items():
             seeds = self.seeds if role == "candidate" else (None,)
@@ -154,7 +156,7 @@ class Sample:
 
     @cached_property
     def whole(self) -> list[Cell]:
-        return chained(list(self.cells()))
+        return chained(self.cells)
 
     def draws(self, policy: str) -> list[int | None]:
         return list(dict.fromkeys(cell.seed for cell in self.whole if cell.policy == policy))
@@ -285,7 +287,7 @@ class Sample:
         started = "2025-03-01T09:00:00+00:00"
         known = {"identity": "ab" * 32, "question": self.question, "started": started, "arguments": arguments}
         folder.write_manifest(Manifest(trials=self.trials, **known))
-        for cell in self.cells():
+        for cell in self.cells:
             folder.write_cell(cell)
         result = self.result(folder.cell_digests())
         occasion = Occasion(
@@ -302,7 +304,11 @@ class Sample:
             sha256="0f" * 32, symbols=list(self.accounts), first="2004-12-01", last="2013-12-31", faults=list(self.faults),
         )  # fmt: skip
         facts = ["Orders are decided at the close of day t, filled at the open of day t+1.", "Prices are adjusted."]
-        evidence = {"evidence": [self.evidence()], "selection": self.selection(), "splits": self.dates()}
+        evidence = (
+            {"evidence": [self.evidence()], "selection": self.selection(), "splits": self.dates()}
+            if self.judged
+            else {}
+        )
         return Result(
             question=self.question, benchmark="buy-and-hold", judgements=[self.judgement], rows=self.rows,
             accounts=list(self.accounts), seeds=list(self.seeds), train=("2005", "2010"), test=("2011-01-03", "2011-12-19"),
@@ -310,7 +316,7 @@ class Sample:
             assumptions=[*facts, *([self.note] if self.note else [])],
             alarms=[Alarm(kind="memorised", text=text) for text in self.alarms], data=[data],
             effective={"seeds": list(self.seeds), "env": {"type": "StockTrading", "note": self.note}}, cells=digests,
-            **(evidence if self.judged else {}),
+            **evidence,
         )  # fmt: skip
 
 

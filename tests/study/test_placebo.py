@@ -56,24 +56,24 @@ def test_the_reader_of_volume_is_the_best_policy_of_the_planted_edge():
 def test_the_judge_has_the_power_of_the_closed_form():
     # The judge alone, on the difference as the closed form describes it; the pipeline around it is measured by a row.
     words, power = [], 0.0
-    for seed in range(150):
+    for seed in range(60):
         edge = dynamics.planted_edge(bars=504, sharpe=2, rng=np.random.default_rng(seed))
         moves = np.diff(np.log(edge.panel["close"][:, 0]))
         candidate = np.where(edge.up[:-1], moves, 0.0)[None]
         rng, power = np.random.default_rng(seed), edge.power(503)
         words.append(inference.judge(candidate, moves, learned=False, per_year=252, trials=1, rng=rng).word)
     # The bootstrap rejects slightly more often than the normal approximation on two years.
-    assert words.count("evidence for") / 150 == pytest.approx(power, abs=4 * math.sqrt(power * (1 - power) / 150))
+    assert words.count("evidence for") / 60 == pytest.approx(power, abs=4 * math.sqrt(power * (1 - power) / 60))
 
 
 # --- the whole pipeline ----------------------------------------------------------------------------------------------
 
 
 def test_a_large_edge_is_found_and_what_is_found_is_told():
-    result = judge.placebo(reading(), markets=["garch"], edges=[9], runs=2, progress=False)
+    result = judge.placebo(reading(), markets=["garch"], edges=[9], runs=1, progress=False)
     (null,), (edge,) = result.nulls, result.edges
-    assert (edge.market, edge.runs, edge.found) == ("edge 9", 2, 2) and edge.power > 0.999
-    assert (null.market, null.runs) == ("garch", 2) and math.isnan(null.power)
+    assert (edge.market, edge.runs, edge.found) == ("edge 9", 1, 1) and edge.power > 0.99
+    assert (null.market, null.runs) == ("garch", 1) and null.power is None
     assert all(0 < p <= 0.025 for p in edge.p_values) and all(0 <= p <= 1 for p in null.p_values)
     said = StringIO()
     Console(file=said, width=140).print(judge.table(result))

@@ -11,7 +11,7 @@ from fiduciary.core.types import Split
 from fiduciary.evaluation import splits
 from fiduciary.records.folder import RunFolder
 from fiduciary.records.paths import chained
-from fiduciary.study import Study
+from fiduciary.study import Matched, Study
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def test_splits_that_share_their_training_dates_train_once_and_rules_pass_histor
     assert len(fits) == 2 * 2 and all(str(holes) in line for line in fits)
     draws = {(cell.policy, cell.seed, cell.path) for cell in done.cells}
     assert draws == {
-        ("learner", 0, 0), ("learner", 0, 1), ("learner", 1, 0), ("learner", 1, 1), ("buy-and-hold", None, 0), ("cash", None, 0),
+        ("learner", 0, 0), ("learner", 0, 1), ("learner", 1, 0), ("learner", 1, 1),
+        ("buy-and-hold", None, 0), ("cash", None, 0),
     }  # fmt: skip
     assert done.figure("rate_of_return", "learner").n == 4
 
@@ -104,6 +105,29 @@ def test_a_killed_walk_forward_continues(study, tmp_path):
         path.unlink()
     (done.root / "record.json").unlink()
     assert run(replace(study), tmp_path / "part").result == whole.result
+
+
+@dataclass(frozen=True)
+class Now:
+    """Knows the future and buys."""
+
+    def foresee(self, env):
+        return BuyAndHold()
+
+
+def test_random_trading_keeps_the_pace_of_the_candidate_and_a_prophet_lives_in_every_test(study, tmp_path):
+    both = replace(study, baselines={"random": Matched(), "prophet": Now()})
+    done = run(both, tmp_path / "run")
+    cells = {(cell.account, cell.policy, cell.seed): cell for cell in done.cells}
+    hold, random = cells["RW1", "buy-and-hold", None], cells["RW1", "random", 1]
+    assert cells["RW1", "prophet", None].test == hold.test
+    # It buys once for each test, as the candidate does, though not on the same day.
+    assert np.count_nonzero(random.test.traded) == np.count_nonzero(hold.test.traded) == 3
+    whole = (done.root / "record.json").read_bytes()
+    for path in done.root.glob("cells/RW1/random/*/cell.json"):
+        path.unlink()
+    assert run(both, tmp_path / "run").result == done.result
+    assert (done.root / "record.json").read_bytes() != whole
 
 
 def test_late_orders_come_late(env):

@@ -35,7 +35,7 @@ class Optimised:
         inverse-volatility       w_i ~ 1 / sigma_i
         minimum-variance         min w'Sigma w                                            (Markowitz 1952)
         mean-variance            max w'mu - gamma / 2 w'Sigma w, mu the sample means      (the same)
-        mean-variance-robust     the same with mu shrunk towards a common mean            (Jorion 1986: Bayes-Stein)
+        mean-variance-robust     the same, mu shrunk to that of minimum variance           (Jorion 1986: Bayes-Stein)
         risk-parity              equal contributions w_i (Sigma w)_i                      (Maillard, Roncalli, Teiletche 2010)
         hrp                      hierarchical risk parity                                 (López de Prado 2016)
         black-litterman          mean-variance with the posterior mu described below      (He and Litterman 1999)
@@ -158,7 +158,7 @@ def _optimiser(method: Method, r: Floats) -> Any:
     if method == "mean-variance":
         means = belief()
     elif method == "mean-variance-robust":
-        shrunk = moments.ShrunkMu(moments.LedoitWolf(), method=moments.ShrunkMuMethods.BAYES_STEIN)
+        shrunk = moments.ShrunkMu(moments.LedoitWolf(), True, moments.ShrunkMuMethods.BAYES_STEIN)
         means = belief(shrunk)
     else:
         equilibrium = belief(moments.EquilibriumMu(RISK_AVERSION, covariance_estimator=moments.LedoitWolf()))

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fiduciary.agents.rules import quoted
@@ -18,6 +20,7 @@ from fiduciary.data.panel import position
 
 MONTH = 21
 """Bars in a month."""
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -127,12 +130,13 @@ def mix(assets: Sequence[str], shares: Mapping[str, float], *, short: float = 0.
 
 @dataclass(frozen=True)
 class RandomWeights:
-    """Luck at a given pace: walk towards weights drawn at random; one step away from them, draw others.
+    """Luck at a given pace: buy weights drawn at random, walk towards others, and one step away from them draw again.
 
-    The aim is a point drawn uniformly from those that leave 1 - `exposure` in cash.
+    An aim is a point drawn uniformly from those that leave 1 - `exposure` in cash.
 
     Attributes:
-        turnover: money traded at each bar, both ways, over wealth: the mean of traded / wealth of the trajectory to match.
+        turnover: money traded at each bar, both ways, over wealth: the mean of traded / wealth of the trajectory to match,
+            after its opening.
         exposure: of the aims: its mean exposure.
         seed: of its own stream, which it uses when asked without a generator: the same weights each time.
         short: s of the environment.
@@ -143,17 +147,22 @@ class RandomWeights:
     seed: int = 0
     short: float = 0.0
 
+    @classmethod
+    def matching(cls, traded: Floats, wealth: Floats, exposure: Floats, *, seed: int = 0) -> "RandomWeights":
+        """The rule with the pace and the mean exposure of a trajectory: traded [T] money, unsigned; the others [T+1]."""
+        return cls(float(np.mean(traded[1:] / wealth[1:-1])), min(1.0, float(np.mean(exposure[1:]))), seed)
+
     def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
         """[B, A] float64 weights."""
         now = held(obs)
-        stream, aim = carry or (torch.Generator(now.device).manual_seed(self.seed), now)
+        stream, aim, pace = carry or (torch.Generator(now.device).manual_seed(self.seed), now, torch.inf)
         near = (aim - now).abs().sum(-1, keepdim=True) <= self.turnover
         luck = torch.rand(now.shape, generator=rng or stream, dtype=torch.float64, device=now.device)
         drawn = -torch.log1p(-luck)  # exponential: uniform on the simplex, once divided by their sum
         aim = torch.where(near, self.exposure * drawn / drawn.sum(-1, keepdim=True), aim)
         way = aim - now
-        part = self.turnover / way.abs().sum(-1, keepdim=True).clamp(min=1e-12)
-        return point(now + part.clamp(max=1.0) * way, self.short), (stream, aim)
+        part = (pace / way.abs().sum(-1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0)
+        return point(now + part * way, self.short), (stream, aim, self.turnover)
 
 
 @dataclass(frozen=True)

@@ -13,20 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiduciary.agents import A2C, CMAES, DQN, PPO, ExoQ
+from fiduciary.agents.hindsight import Hindsight
 from fiduciary.agents.rules import BuyAndHold
+from fiduciary.agents.timing_rules import TIMING
 from fiduciary.core.errors import ConfigError
-from fiduciary.core.types import Agent, Split
+from fiduciary.core.types import Agent, Policy, Prophet, Split
 from fiduciary.data import Panel, load
-from fiduciary.data.panel import span
+from fiduciary.data.panel import position, span
 from fiduciary.envs import StockTrading
 from fiduciary.envs.terms import Execution
 from fiduciary.evaluation import splits
 from fiduciary.factors import SIM, SIM_RELATIVE, Factor
 from fiduciary.markets.costs import Costs
 from fiduciary.markets.venue import Venue
-from fiduciary.study import Search, Study, Yardstick
+from fiduciary.study import Matched, Search, Study, Yardstick
 
 Days = NDArray[np.datetime64]
+BASELINES: dict[str, Policy | Prophet | Matched] = {**TIMING, "random": Matched(), "hindsight": Hindsight()}
 FACTORS: dict[str, tuple[Factor, ...]] = {"sim": SIM, "sim-relative": SIM_RELATIVE}
 
 
@@ -192,6 +195,8 @@ class StockInvestment:
         problem: capital, factors, window, execution, risk aversion.
         agent: the learner; `kind` chooses among those of `agents` that take discrete actions, "dqn" if it is left out.
         search: which of its settings to look for; none = all as they stand.
+        baselines: rules to show beside the benchmark: the names of `agents.timing_rules.TIMING`, "random" (trades as much as
+            the agent, by chance) and "hindsight" (the best that could have been done); cash is always there.
         seeds: one training each.
         notes: further assumptions that the report must state.
     """
@@ -206,6 +211,7 @@ class StockInvestment:
     problem: Problem = field(default_factory=Problem)
     agent: DQN | ExoQ | PPO | A2C | CMAES = field(default_factory=DQN)
     search: Tuning | None = None
+    baselines: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     notes: tuple[str, ...] = ()
 
@@ -233,8 +239,17 @@ class StockInvestment:
         every = self.split.splits(self.env.panel.dates)
         return Study(
             question=self.question, env=self.env, benchmark=BuyAndHold(), candidates={self.name: agent},
+            baselines={name: self._baseline(name) for name in self.baselines},
             splits=every[0] if len(every) == 1 else every, seeds=self.seeds, yardsticks=yardsticks, notes=self.notes,
         )  # fmt: skip
+
+    def _baseline(self, name: str) -> Policy | Prophet | Matched:
+        """The baseline of that name; a rule is told what prices this data has."""
+        position(name, list(BASELINES), "baseline")
+        who = BASELINES[name]
+        # Every timing rule is a dataclass with the names of the prices that it reads.
+        told: Policy = replace(who, fields=self.env.panel.fields) if name in TIMING else who  # type: ignore[type-var, assignment]
+        return told
 
     def _trading(self, panel: Panel, factors: tuple[Factor, ...], window: int) -> StockTrading:
         p = self.problem

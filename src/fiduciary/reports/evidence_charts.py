@@ -113,7 +113,7 @@ def seeds(edges: Mapping[Draw, float]) -> Chart:
 def splits(found: Sequence[Dates]) -> Chart:
     """When each split learned, chose and was judged, one row a split."""
     parts: dict[str, tuple[str, list[list[tuple[str, str]]]]] = {
-        "learned on": (CANDIDATES[0], [_pieces(each) for each in found]),
+        "learned on": (CANDIDATES[0], [pieces(each) for each in found]),
         "chosen on": (YARDSTICK, [[each.valid] if each.valid else [] for each in found]),
         "judged on": (BENCHMARK, [[each.test] for each in found]),
     }
@@ -130,7 +130,7 @@ def splits(found: Sequence[Dates]) -> Chart:
     return {"data": traces, "layout": dated | {"shapes": []}}
 
 
-def _pieces(dates: Dates) -> list[tuple[str, str]]:
+def pieces(dates: Dates) -> list[tuple[str, str]]:
     """The training range without its holes."""
     out, start = [], dates.train[0]
     for first, last in sorted(dates.without):

@@ -136,7 +136,8 @@ class Gap(NamedTuple):
     @property
     def line(self) -> str:
         """All in one line."""
-        return f"{self.value} ({', '.join(part for part in (self.interval, self.p_value) if part)})"
+        known = ", ".join(part for part in (self.interval, self.p_value) if part)
+        return f"{self.value} ({known})" if known else self.value
 
 
 def gap(difference: Difference | None, figure: Figure, currency: str) -> Gap:

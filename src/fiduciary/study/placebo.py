@@ -135,7 +135,7 @@ class Count(NamedTuple):
         against: of them "evidence against".
         low, high: 95 % interval of found / runs (Clopper and Pearson 1934).
         p_values: [R] one-sided, of no advantage over the benchmark; without skill, uniform on [0, 1] or larger.
-        power: what `found / runs` should be at a planted edge, if the candidate knew it; NaN elsewhere.
+        power: what `found / runs` should be at a planted edge, if the candidate knew it; None elsewhere.
     """
 
     market: str
@@ -145,7 +145,7 @@ class Count(NamedTuple):
     low: float
     high: float
     p_values: tuple[float, ...]
-    power: float = float("nan")
+    power: float | None = None
 
     @property
     def rate(self) -> float:
@@ -194,7 +194,7 @@ class Placebo(NamedTuple):
         )
 
 
-def _count(market: str, found: int, against: int, p_values: tuple[float, ...], power: float = float("nan")) -> Count:
+def _count(market: str, found: int, against: int, p_values: tuple[float, ...], power: float | None = None) -> Count:
     from scipy.stats import binomtest
 
     interval = binomtest(found, len(p_values)).proportion_ci(1 - LEVEL, method="exact")
@@ -209,7 +209,7 @@ def table(result: Placebo) -> "Group":
 
     grid = Table("market", "runs", "for", "against", "rate of for", "95 % interval", "expected", box=SIMPLE_HEAD)
     for each in (*result.nulls, *result.edges):
-        expected = f"<= {LEVEL:.0%}" if each in result.nulls else f"{each.power:.1%}"
+        expected = f"<= {LEVEL:.0%}" if each.power is None else f"{each.power:.1%}"
         grid.add_row(
             each.market, str(each.runs), str(each.found), str(each.against), f"{each.rate:.1%}",
             f"{each.low:.1%} to {each.high:.1%}", expected,
@@ -317,11 +317,8 @@ def _edge(panel: Panel, sharpe: float, rng: np.random.Generator) -> dynamics.Edg
 def _summary(market: str, lines: Sequence[Mapping[str, Any]]) -> Count:
     words = [line["word"] for line in lines]
     p_values = tuple(_one_sided(line["difference"], line["p_value"]) for line in lines)
-    power = lines[0]["power"]
-    return _count(
-        market, words.count("evidence for"), words.count("evidence against"), p_values,
-        float("nan") if power is None else power,
-    )  # fmt: skip
+    found, against = (words.count(f"evidence {side}") for side in ("for", "against"))
+    return _count(market, found, against, p_values, lines[0]["power"])
 
 
 def _one_sided(difference: float, p_value: float) -> float:

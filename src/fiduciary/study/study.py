@@ -28,6 +28,7 @@ from fiduciary.study.cells import Key, Task, Test
 from fiduciary.study.engine import Engine, require
 from fiduciary.study.engine import run as run_cells
 from fiduciary.study.evidence import evidence, selection
+from fiduciary.study.matched import Matched
 from fiduciary.study.search import Search
 from fiduciary.study.sinks import Sink, closing
 
@@ -68,7 +69,8 @@ class Study:
         splits: dates to learn on, to stop or choose by, and to be judged on; or several, such as a walk forward: everything
             is learned afresh for each, and the verdict is on their tests end to end.
         seeds: one training for each.
-        baselines: further rules, and prophets, to show beside, not judged; cash is always among them.
+        baselines: further rules, prophets, and random trading at the first candidate's pace (`Matched`), to show beside, not
+            judged; cash is always among them.
         yardsticks: rules on other worlds, such as an index; shown, not judged.
         notes: assumptions that the report must state, beyond those of the environment.
 
@@ -82,7 +84,7 @@ class Study:
     candidates: Mapping[str, Agent | Policy]
     splits: Split | Sequence[Split]
     seeds: Sequence[int] = (0, 1, 2)
-    baselines: Mapping[str, Policy | Prophet] = field(default_factory=dict)
+    baselines: Mapping[str, Policy | Prophet | Matched] = field(default_factory=dict)
     yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -160,7 +162,9 @@ class Study:
             started = time.monotonic()
             manifest = self._manifest(store, arguments)
             missing = self._missing(store, tasks)
-            if not store.finished() or missing:
+            if not missing:
+                tasks += self._random(store, tasks)
+            if not store.finished() or missing or self._missing(store, tasks):
                 store.write_manifest(manifest := manifest.model_copy(update={"sessions": manifest.sessions + 1}))
                 with closing(sinks):
                     run_cells(
@@ -168,6 +172,9 @@ class Study:
                         total=sum(task.key.seed is not None for task in tasks),
                         listeners=[sink.progress for sink in sinks],
                     )  # fmt: skip
+                    if missing:
+                        tasks += self._random(store, tasks)
+                    run_cells(self._missing(store, tasks), workers=1, progress=False, total=0)
                     book = self._book(store, tasks)
                     self._conclude(book, sinks)
                 wall = time.monotonic() - started
@@ -205,7 +212,8 @@ class Study:
 
     def _tasks(self, root: Path) -> list[Task]:
         """The grid: rules once, learners with every seed, yardsticks on their own worlds; each for every training."""
-        rules = {self.benchmark_name: self.benchmark, **self.baselines}
+        fixed = {name: who for name, who in self.baselines.items() if not isinstance(who, Matched)}
+        rules = {self.benchmark_name: self.benchmark, **fixed}
         stressed = {*self.candidates, self.benchmark_name}
         tasks: list[Task] = []
         for k, (folds, tests) in enumerate(self._trainings(self.env)):
@@ -253,6 +261,19 @@ class Study:
         for name, who in {**self.candidates, **rules}.items():
             if not isinstance(who, Agent | Prophet):
                 _refuse_other_actions(name, who, next(iter(folds.values())).test)
+
+    def _random(self, store: RunFolder, tasks: Sequence[Task]) -> list[Task]:
+        """Baselines that trade at random as much as the first candidate did: one for each of its finished trainings."""
+        candidate = next(iter(self.candidates))
+        trained = [task for task in tasks if task.key.policy == candidate]
+        out = []
+        for name, who in self.baselines.items():
+            if isinstance(who, Matched):
+                for task in trained:
+                    cells = [cell for key in task.keys if (cell := store.cell(*key))]
+                    rule = who.to(cells, task.key.seed or 0)
+                    out.append(task._replace(key=task.key._replace(policy=name), who=rule, stress=False))
+        return out
 
     def _missing(self, store: RunFolder, tasks: Sequence[Task]) -> list[Task]:
         """Tasks with cells to compute: rules, then learners seed by seed, so that a run cut short has whole seeds."""
