@@ -140,12 +140,19 @@ def test_luck_trades_what_it_promises(turnover):
 
 def test_closes_repeat_what_is_missing_and_tell_who_has_them_all():
     nan = np.nan
-    quotes = torch.tensor([[1.0, nan, 5.0], [nan, 2.0, 5.5], [3.0, 2.5, 6.0]], dtype=torch.float64).unsqueeze(-1)
-    obs = _obs([[0.0, 0.0, 0.0]], [[True, True, True, False]])
-    view = obs.world._replace(quotes=quotes, bar=torch.tensor([2]))
-    price, usable = closes(obs._replace(world=view), 3, ("close",))
-    assert price[0, :, 0].tolist() == [1.0, 1.0, 3.0] and price[0, 1:, 1].tolist() == [2.0, 2.5]
-    assert usable.tolist() == [[True, False, False]]
+    rows = [
+        [9.0, nan, 5.0, 7.0],
+        [nan, nan, 5.0, nan],
+        [1.0, nan, 5.0, 7.0],
+        [nan, 2.0, 5.5, 7.0],
+        [3.0, 2.5, 6.0, 7.0],
+    ]
+    obs = _obs([[0.0] * 4], [[True, True, True, False, True]])
+    view = obs.world._replace(quotes=torch.tensor(rows, dtype=torch.float64).unsqueeze(-1), bar=torch.tensor([4]))
+    price, usable = closes(obs._replace(world=view), 4, ("close",))
+    assert price[0, :, 0].tolist() == [9.0, 1.0, 1.0, 3.0] and price[0, 2:, 1].tolist() == [2.0, 2.5]
+    assert price[0, :, 3].tolist() == [7.0] * 4
+    assert usable.tolist() == [[True, False, False, True]]
 
 
 @pytest.mark.parametrize(

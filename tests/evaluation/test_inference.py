@@ -173,6 +173,8 @@ def test_days_are_paired_and_a_copy_is_no_difference():
     near = market + rng.normal(0.0, 0.01, (1, 400))
     got = _differences(near, {"copy": near, "near": market, "far": rng.normal(0.0, 1.0, (1, 400))})
     assert got["copy", "ratio"][2:] == (0.0, 0.0, 0.0, 1.0)
+    thrice = _differences(np.vstack([near] * 3), {"copy": near})
+    assert all(x[2:] == (0.0, 0.0, 0.0, 1.0) for x in thrice.values())
     assert got["near", "ratio"].high - got["near", "ratio"].low < 0.02 * (
         got["far", "ratio"].high - got["far", "ratio"].low
     )
@@ -263,6 +265,15 @@ def test_the_detectable_edge_is_found_with_the_wanted_power_in_a_test_of_this_le
     got = inference.power(d + detectable / 250.0, per_year=250.0, trials=trials)
     assert got.edge == pytest.approx(got.detectable) == pytest.approx(detectable)
     assert got.power == pytest.approx(0.8) and got.years == pytest.approx(2.0)
+
+
+def test_noise_of_days_shrinks_with_the_length_of_the_test_also_where_seeds_differ_by_it():
+    years = []
+    for seed in range(9):
+        d = _centred(10, 1_000, 20 + 2 * seed)
+        half = inference.power(d, per_year=250.0).detectable / 2
+        years.append(inference.power(d + half / 250.0, per_year=250.0).years)
+    assert np.median(years) == pytest.approx(4 * 4.0, rel=0.1)
 
 
 def test_power_of_one_long_independent_series_is_that_of_the_z_test():

@@ -38,6 +38,11 @@ def _kinds(found):
     return [alarm.kind for alarm in found]
 
 
+def _leaks(env, cut):
+    folds = env.folds(cut)
+    return [*leaks.look_ahead(folds), *leaks.fitted_ahead(env, cut), *leaks.impossible_fills(folds)]
+
+
 # --- the problem -----------------------------------------------------------------------------------------------------
 
 
@@ -46,8 +51,7 @@ def _kinds(found):
 def test_a_clean_problem_rings_nothing(seed, execution):
     panel = _market(seed)
     env = _env(panel, execution=execution, cash_rate=0.02)
-    for check in (leaks.look_ahead, leaks.fitted_ahead, leaks.impossible_fills):
-        assert check(env, _cut(panel)) == [], check
+    assert _leaks(env, _cut(panel)) == []
     assert leaks.unadjusted_splits(panel) == [] == leaks.survivorship(panel)
 
 
@@ -65,8 +69,14 @@ def _of_all_time(bars):
 def test_a_factor_that_knows_the_future_is_caught(peek, seed):
     panel = _market(seed)
     env = _env(panel, factors=(Factor("peek", 1, peek, ("close",)),))
-    (alarm,) = leaks.look_ahead(env, _cut(panel))
+    (alarm,) = leaks.look_ahead(env.folds(_cut(panel)))
     assert alarm.kind == "look-ahead" and "In the test of RW" in alarm.text and "must not move" in alarm.text
+
+
+def test_an_account_that_cannot_trade_proves_nothing_and_rings_nothing():
+    panel = _market(symbols=1)
+    poor = _env(panel, cash=1.0)
+    assert leaks.look_ahead(replace(poor, venue=venue.CHINA_A).folds(_cut(panel))) == []
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +100,7 @@ def test_a_scaler_fitted_on_the_test_is_caught(wrong):
     env = Fitted(panel, costs=costs.linear(5), venue=venue.US, window=5, wrong=wrong)
     (alarm,) = leaks.fitted_ahead(env, _cut(panel))
     assert alarm.kind == "look-ahead" and "was fitted on dates after the training" in alarm.text
-    assert leaks.look_ahead(env, _cut(panel)) == []  # each check has its own prey
+    assert leaks.look_ahead(env.folds(_cut(panel))) == []  # each check has its own prey
     assert leaks.fitted_ahead(_env(panel), _cut(panel, gap=3)) == []
 
 
@@ -105,9 +115,9 @@ class Cheap(StockTrading):
 
 def test_fills_that_nobody_gets_are_caught():
     panel = _market()
-    (seen,) = leaks.impossible_fills(_env(panel, execution="close"), _cut(panel))
+    (seen,) = leaks.impossible_fills(_env(panel, execution="close").folds(_cut(panel)))
     assert seen.kind == "unobservable fill" and "was filled at that price" in seen.text
-    (cheap,) = leaks.impossible_fills(Cheap(panel, costs=costs.linear(5), venue=venue.US, window=5), _cut(panel))
+    (cheap,) = leaks.impossible_fills(Cheap(panel, costs=costs.linear(5), venue=venue.US, window=5).folds(_cut(panel)))
     assert cheap.kind == "unobservable fill" and "outside that day's range" in cheap.text
 
 
@@ -165,8 +175,7 @@ def test_the_sample_of_real_shares_rings_for_its_survivors_only():
     assert _kinds([*leaks.survivorship(panel), *leaks.unadjusted_splits(panel)]) == ["survivorship"]
     env = StockTrading(panel, costs=costs.linear(5), venue=venue.US)
     cut = splits.dates(train=("2004-10", "2009"), test=("2010", "2012"))
-    for check in (leaks.look_ahead, leaks.fitted_ahead, leaks.impossible_fills):
-        assert check(env, cut) == [], check
+    assert _leaks(env, cut) == []
 
 
 # --- the protocol and the policies, on cells made by hand ------------------------------------------------------------

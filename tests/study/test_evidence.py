@@ -150,6 +150,22 @@ def test_other_days_are_refused(tracks):
         _evidence((learner, hold._replace(days=DAYS + 1), []))
 
 
+def test_a_copy_of_the_benchmark_shows_nothing(tracks):
+    hold = tracks[1]
+    got = _evidence((hold._replace(name="copy"), hold, [hold]))
+    assert all(x.value == 0.0 and x.p_value == 1.0 for x in got.differences) and got.sharpe.ledoit_wolf == 1.0
+    assert not any(got.null) and got.power.power == 0.0 and not any(x.difference for x in got.conditions)
+
+
+@pytest.mark.parametrize("bars", [30, 54])
+def test_short_tests_have_evidence_too(tracks, bars):
+    short = [
+        Track(t.name, t.role, t.days[: bars + 1], t.wealth[:, : bars + 1], {}, None) for t in (tracks[0], tracks[1])
+    ]
+    got = _evidence((*short, [short[1]]), risk_free=CASH[:bars], splits=[])
+    assert math.isfinite(got.power.power) and math.isfinite(got.sharpe.ledoit_wolf)
+
+
 def test_selection_sees_an_edge_and_names_everyone(tracks):
     learner, hold, rivals = tracks
     candidates = [learner, rivals[1]]

@@ -93,7 +93,7 @@ def test_a_users_own_study_is_run_on_its_own_stocks(monkeypatch):
 
 @pytest.mark.slow
 def test_verdicts_without_skill_are_as_rare_as_they_say():
-    result = judge.placebo(reading(), runs=6, progress=False)
+    result = judge.placebo(reading(), runs=5, progress=False)
     assert result.total.found <= binom.ppf(0.999, result.total.runs, judge.LEVEL)
     assert result.total.too_small > 0.001 and result.holds
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fiduciary.core.types import Obs
 
-HALVINGS = 40
+HALVINGS = 24
 """Of the interval in which KL-UCB looks for its index."""
 
 

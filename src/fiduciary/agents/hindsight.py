@@ -49,7 +49,7 @@ class Hindsight:
     """
 
     def foresee(self, env: Env[Any]) -> Policy:
-        """The best policy of the first account that `env` opens.
+        """The best policy of the account that `env` opens, alone, on its first date (not with random starts).
 
         Raises:
             ConfigError: the problem is neither of the two, or has impact, shorts, a limit on turnover, or interest as above.

@@ -196,10 +196,10 @@ def held(obs: Obs) -> Tensor:
 def closes(obs: Obs, length: int, fields: Sequence[str]) -> tuple[Tensor, Tensor]:
     """The last `length` closes [B, L, N] money, and which assets have all of them and trade now [B, N] bool.
 
-    A day without a bar repeats the close before it. A world that quotes one series has N = 1.
+    A day without a bar repeats the close before it, at the start of the window one of at most `MONTH` bars earlier.
     """
-    price = quoted(obs, "close", length, fields)
-    rows = torch.arange(length, device=price.device).view(1, -1, 1)
+    price = quoted(obs, "close", length + MONTH, fields)
+    rows = torch.arange(length + MONTH, device=price.device).view(1, -1, 1)
     last = torch.where(price.isfinite(), rows, 0).cummax(1).values
-    price = price.gather(1, last)
+    price = price.gather(1, last)[:, MONTH:]
     return price, price[:, 0].isfinite() & obs.legal[:, 1:]

@@ -74,10 +74,10 @@ class AmericanPut:
     world: Brownian | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("strike", "years", "paths", "capital"):
+        for name in ("strike", "years", "dates", "paths", "capital"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"`{name}` must be positive", repr(getattr(self, name)))
-        assert self.stock  # whose own options are checked when it is made
+        _ = self._unmoved  # whose own options are checked when it is made
 
     # --- the contract ------------------------------------------------------------------------------------------------
 

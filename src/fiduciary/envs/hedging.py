@@ -82,12 +82,12 @@ class Hedging:
     world: Brownian | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("strike", "years", "risk_aversion", "capital"):
+        for name in ("strike", "steps", "years", "risk_aversion", "capital"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"`{name}` must be positive", repr(getattr(self, name)))
         if self.fee_bps < 0:
             raise ConfigError("`fee_bps` must not be negative", repr(self.fee_bps))
-        assert self.stock  # whose own options are checked when it is made
+        _ = self._unmoved  # whose own options are checked when it is made
 
     # --- the contract ------------------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Hedging:
     # --- the answer --------------------------------------------------------------------------------------------------
 
     def solve(self, gamma: float) -> Solution:
-        """Value and band of the dynamic programme above, on grids of prices and holdings; exact to about 1e-6 of the spot, at the money.
+        """Value and band of the dynamic programme above, on grids of prices and holdings; exact to about 1e-5 of the spot.
 
         Raises:
             ConfigError: `gamma` is not 1, or `risk_aversion` is too large for double precision.

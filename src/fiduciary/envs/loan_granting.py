@@ -61,7 +61,7 @@ class LoanGranting:
         shift: [T+1, D+1] added, modulo 1, to what chance decides by. Set by `perturb`.
 
     Raises:
-        ConfigError: there is no feature, no horizon, or no threshold strictly between 0 and 1.
+        ConfigError: there is no feature, no horizon, or no threshold between 0 and 1.
     """
 
     intercept: float = -2.5
@@ -77,10 +77,10 @@ class LoanGranting:
     def __post_init__(self) -> None:
         if not any(self.weights) or self.horizon < 1 or self.applicants < 2:
             raise ConfigError("loan granting needs a feature that counts, a horizon and applicants", repr(self))
-        if not 0 < self.threshold < 1:
+        if not 0 < self.interest - self.funding < self.interest + self.loss:
             raise ConfigError(
-                "some applicants must be worth a loan and some not", f"a threshold of {self.threshold:g}",
-                remedy="let `interest` exceed `funding`, and `loss` exceed minus `funding`",
+                "some applicants must be worth a loan and some not, which takes `interest` above `funding` above -`loss`",
+                f"{self.interest:g}, {self.funding:g} and {-self.loss:g}",
             )  # fmt: skip
 
     @property

@@ -111,12 +111,13 @@ class Merton:
 
     @cached_property
     def spec(self) -> Spec:
-        """Weights as actions; weight, time left and log wealth as the account."""
+        """Weights as actions; weight, time left and, where it matters to utility, log wealth as the account."""
         weights = tuple(f"{100 * w:g} %" for w in np.linspace(0, 1, self.levels).round(4))
         space: Space = "discrete" if self.levels else "simplex"
         return Spec(
             name="merton", actions=weights or ("cash", "risky"), features=(), window=1, horizon=self.steps,
-            account=("risky weight", "time left", "log wealth"), currency="units", space=space,
+            account=("risky weight", "time left", *(() if self.risk_aversion == 1.0 else ("log wealth",))),
+            currency="units", space=space,
             assumptions=("the asset is a geometric Brownian motion", "no borrowing, no short sale"),
         )  # fmt: skip
 
@@ -128,7 +129,7 @@ class Merton:
 
     def observe(self, state: Portfolio) -> Obs:
         """What the market has made of the portfolio, and the time left; every weight is legal."""
-        seen = (state.weight, 1.0 - state.t / self.steps, state.wealth.log())
+        seen = (state.weight, 1.0 - state.t / self.steps, state.wealth.log())[: len(self.spec.account)]
         legal = torch.ones(len(state.t), len(self.spec.actions), dtype=torch.bool, device=state.t.device)
         return Obs(nothing(state.t), torch.stack(seen, dim=-1).float(), legal)
 
@@ -167,6 +168,8 @@ class Merton:
     def sweep(self) -> Sweep:
         """Every weight tried from every weight, over steps of one long world, drawn from a stream of its own.
 
+        The second half of the world mirrors the first (antithetic normals), so that its drift is the true one.
+
         Raises:
             ConfigError: weights are not discrete; or trading costs or utility is not logarithmic, where what follows depends
                 on a weight between the levels, or on wealth.
@@ -177,13 +180,12 @@ class Merton:
                 f"`levels` {self.levels}, `fee` {self.fee}, `risk_aversion` {self.risk_aversion}",
             )  # fmt: skip
         levels = torch.linspace(0.0, 1.0, self.levels, dtype=torch.float64)
-        asset = self._growth(normals((BARS, 1), seeds.generator(0, "merton", "sweep")))
+        half = normals((BARS // 2, 1), seeds.generator(0, "merton", "sweep"))
+        asset = self._growth(torch.cat((half, -half)))
         reward = (levels * asset + (1.0 - levels) * math.exp(self.r / self.per_year)).log()
         shape = (BARS, self.levels, self.levels)
         left = 1.0 - torch.arange(BARS) % self.steps / self.steps
-        account = torch.stack(
-            (levels.expand(shape[:2]), left.unsqueeze(-1).expand(shape[:2]), torch.zeros(shape[:2])), -1
-        )
+        account = torch.stack((levels.expand(shape[:2]), left.unsqueeze(-1).expand(shape[:2])), dim=-1)
         every = torch.ones(shape, dtype=torch.float64)
         chained = torch.arange(BARS) < BARS - 1
         return Sweep(

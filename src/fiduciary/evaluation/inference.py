@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiduciary.core.errors import ConfigError
+from fiduciary.evaluation.metrics import NOISE
 
 Floats = NDArray[np.float64]
 Word = Literal["evidence for", "evidence against", "no evidence"]
@@ -172,7 +173,8 @@ def differences(
     off = found - np.repeat(mean, seeds, axis=-1)
     error = np.sqrt(np.add.reduceat(off**2, starts, axis=-1) / np.maximum(seeds - 1, 1) / seeds)
     resampled += error * rng.standard_t(np.maximum(seeds - 1, 1), size=(draws, 1, len(seeds)))
-    value, around = mean[:, :1] - mean[:, 1:], resampled[..., :1] - resampled[..., 1:]
+    gaps = (x[..., :1] - x[..., 1:] for x in (mean, resampled))
+    value, around = (np.where(np.abs(gap) < NOISE, 0.0, gap) for gap in gaps)  # a copy differs by rounding alone
     low, high = np.quantile(around, (level / 2, 1 - level / 2), axis=0)
     nearer = np.minimum((around <= 0).sum(axis=0), (around >= 0).sum(axis=0))
     p_value = np.where(np.isnan(low), np.nan, np.minimum(1.0, 2 * (1 + nearer) / (draws + 1)))
@@ -183,9 +185,8 @@ def differences(
     ]
 
 
-def _figures(
-    r: Floats, risk_free: Floats, figures: Mapping[str, Callable[..., Floats]], per_year: float
-) -> Floats:  # r [N, ..., T] -> [..., F, N]
+def _figures(r: Floats, risk_free: Floats, figures: Mapping[str, Callable[..., Floats]], per_year: float) -> Floats:
+    """All figures of returns r [N, ..., T], [F, ..., N]."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.moveaxis(np.stack([figure(r, risk_free, per_year) for figure in figures.values()]), 1, -1)
 

@@ -121,7 +121,7 @@ def garch(*, bars: int, symbols: int = 1, law: Garch | None = None, rng: np.rand
     return _panel(close / (1 + r), close, volume, symbols=names, source=f"{law} without drift", rng=rng)
 
 
-def block_permuted(panel: Panel, *, block: int = 20, rng: np.random.Generator) -> Panel:
+def block_permuted(panel: Panel, rng: np.random.Generator, *, block: int = 20) -> Panel:
     """The panel's own bars, all symbols together, in blocks put in random order, and without drift: nothing lasts.
 
     A bar goes with its gap from the close before, its range and its volume. Correlations between symbols, fat tails and, within
@@ -133,8 +133,8 @@ def block_permuted(panel: Panel, *, block: int = 20, rng: np.random.Generator) -
 
     Args:
         panel: prices, `close` among them; other fields than prices move with their bars.
-        block: bars in a block; the first one is shortened by chance.
         rng: source of all randomness.
+        block: bars in a block; the first one is shortened by chance.
 
     Raises:
         ConfigError: `block` is below one, or the dates with bars of every symbol are fewer than two blocks.
@@ -149,7 +149,7 @@ def block_permuted(panel: Panel, *, block: int = 20, rng: np.random.Generator) -
     return _rebuilt(panel, _driftless(moves, block, rng)[order], order, f"in blocks of {block}, permuted")
 
 
-def phase_randomised(panel: Panel, *, rng: np.random.Generator) -> Panel:
+def phase_randomised(panel: Panel, rng: np.random.Generator) -> Panel:
     """Another history with the panel's spectra: Fourier phases of its log moves drawn anew, the same for all symbols.
 
     Every autocorrelation and cross-correlation of the moves over the whole panel stays (Theiler et al. 1992; several series:

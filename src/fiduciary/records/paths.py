@@ -34,7 +34,7 @@ def _chain(parts: Sequence[Cell]) -> Cell:
     names = [name for name in first.stress if all(name in part.stress for part in parts)]
     return last.model_copy(update={
         "train_return": float(np.mean([part.train_return for part in parts])),
-        "train_days": (min(part.train_days[0] for part in parts), max(part.train_days[1] for part in parts)),
+        "train_days": _hull([part.train_days for part in parts if part.train_days]),
         "valid_return": float(np.mean([part.valid_return for part in known])) if known else None,
         "valid_days": _hull([part.valid_days for part in known if part.valid_days]),
         "test": Path(**{name: _joined([getattr(test, name) for test in tests], name) for name in Path.model_fields}),

@@ -50,8 +50,9 @@ class Cell(Strict):
 
     Attributes:
         account, policy, seed: which cell this is.
-        train_return: rate of return of one pass through the training dates (hindsight: it was learned there).
-        train_days: first and last day of that pass, from 1970-01-01.
+        train_return: rate of return of one pass through the training dates (hindsight: it was learned there); NaN where none
+            was made, as for rules that are only shown beside.
+        train_days: first and last day of that pass, from 1970-01-01, or None.
         valid_return, valid_days: the same of the validation dates, by which it was chosen; None where there are none.
         test: the account through the test dates.
         curve: progress of training: `update` and figures such as `loss` and `reward`.
@@ -67,7 +68,7 @@ class Cell(Strict):
     policy: str
     seed: int | None
     train_return: Number
-    train_days: tuple[int, int]
+    train_days: tuple[int, int] | None = None
     valid_return: float | None = None
     valid_days: tuple[int, int] | None = None
     test: Path
@@ -214,8 +215,9 @@ class Selection(Strict):
         reality_check: p-value that no candidate beats the benchmark (White 2000).
         spa: the same, consistent version of Hansen (2005); `spa_lower`, `spa_upper` its bounds.
         confidence_set: policy -> p-value of the model confidence set (Hansen, Lunde and Nason 2011) of log returns.
-        pbo: probability of backtest overfitting (Bailey et al. 2017); NaN with fewer than two configurations.
-        configurations: whose returns PBO compares.
+        pbo: probability of backtest overfitting (Bailey et al. 2017) of choosing the best among all policies shown that do not
+            know the future; NaN with fewer than two.
+        configurations: how many those are.
     """
 
     reality_check: Number

@@ -30,13 +30,13 @@ BINS = 40
 
 
 class Bar(NamedTuple):
-    """One estimate with its interval, and both as text."""
+    """One estimate with its interval in a row of a chart, and all of it as text."""
 
-    name: str
+    row: int
+    text: str
     value: float
     low: float
     high: float
-    text: str
 
 
 def rivals(evidence: Evidence, shown: Sequence[figures.Figure], order: Sequence[str], currency: str) -> Chart:
@@ -46,12 +46,10 @@ def rivals(evidence: Evidence, shown: Sequence[figures.Figure], order: Sequence[
     for choice, figure in enumerate(shown):
         scale = 100.0 if figure.write(1.0).endswith("%") else 1.0
         bars = [
-            Bar(
-                rival, scale * each.value, scale * each.low, scale * each.high, figures.gap(each, figure, currency).line
-            )
-            for rival in order
-            if (each := by.get((figure.name, rival)))
-        ]
+            Bar(row, f"{rival}: {figures.gap(each, figure, currency).line}", scale * each.value, scale * each.low,
+                scale * each.high)
+            for row, rival in enumerate(order) if (each := by.get((figure.name, rival)))
+        ]  # fmt: skip
         # More of a figure need not be better, so these are not green and red.
         colors = [BENCHMARK if bar.low > 0 or bar.high < 0 else GREYS[0] for bar in bars]
         dots = _dots(bars, figure.label) | {"marker": {"size": 9, "color": colors}}
@@ -61,11 +59,12 @@ def rivals(evidence: Evidence, shown: Sequence[figures.Figure], order: Sequence[
 
 def conditions(found: Sequence[Condition], kind: str) -> Chart:
     """The edge under each condition of one kind, with its interval."""
+    names = [findings.named(each) for each in found]
     bars = [
-        Bar(findings.named(each), 100 * each.difference, 100 * each.low, 100 * each.high, findings.edge(each))
-        for each in found
+        Bar(row, f"{name}: {findings.edge(each)}", 100 * each.difference, 100 * each.low, 100 * each.high)
+        for row, (name, each) in enumerate(zip(names, found, strict=True))
     ]
-    return {"data": [_dots(bars, findings.KINDS[kind])], "layout": _rows([bar.name for bar in bars], POINTS)}
+    return {"data": [_dots(bars, findings.KINDS[kind])], "layout": _rows(names, POINTS)}
 
 
 def null(evidence: Evidence) -> Chart:
@@ -106,8 +105,8 @@ def seeds(edges: Mapping[Draw, float]) -> Chart:
         "text": [f"{name}: {value:+.1f} points" for name, value in zip(names, values, strict=True)], "name": "seeds",
         "marker": {"size": 9, "color": f"{CANDIDATES[0]}99"}, "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
-    bar = Bar("mean", mean.mean, mean.low, mean.high, f"{mean.mean:+.1f} points")
-    return {"data": [dots, _dots([bar], "mean", first=1)], "layout": _rows(["each seed", "mean"], POINTS)}
+    bar = Bar(1, f"mean: {mean.mean:+.1f} points", mean.mean, mean.low, mean.high)
+    return {"data": [dots, _dots([bar], "mean")], "layout": _rows(["each seed", "mean"], POINTS)}
 
 
 def splits(found: Sequence[Dates]) -> Chart:
@@ -140,15 +139,15 @@ def pieces(dates: Dates) -> list[tuple[str, str]]:
     return [*out, (start, dates.train[1])] if start < dates.train[1] else out
 
 
-def _dots(bars: Sequence[Bar], name: str, *, first: int = 0) -> Trace:
+def _dots(bars: Sequence[Bar], name: str) -> Trace:
     """Estimates from above to below, green or red where the interval does not hold zero."""
     values = np.array([bar.value for bar in bars])
     low, high = (np.array([getattr(bar, end) for bar in bars]) for end in ("low", "high"))
     colors = [GAIN if bar.low > 0 else LOSS if bar.high < 0 else GREYS[1] for bar in bars]
     reach: dict[str, Any] = {"type": "data", "symmetric": False, "thickness": 1.6, "width": 4, "color": GREYS[0]}
     return {
-        "type": "scatter", "mode": "markers", "x": tidy(values), "y": list(range(first, first + len(bars))),
-        "name": safe(name), "marker": {"size": 9, "color": colors}, "text": [safe(f"{b.name}: {b.text}") for b in bars],
+        "type": "scatter", "mode": "markers", "x": tidy(values), "y": [bar.row for bar in bars],
+        "name": safe(name), "marker": {"size": 9, "color": colors}, "text": [safe(bar.text) for bar in bars],
         "error_x": reach | {"array": tidy(high - values), "arrayminus": tidy(values - low)},
         "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip

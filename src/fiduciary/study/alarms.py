@@ -75,15 +75,16 @@ def ring(
         result: with judgements, rows and evidence.
     """
     last = splits[-1]  # of several, the one that has the most history behind it
+    folds = problem.folds(last)
     candidates = [cell for cell in cells if book.roles[cell.policy] == "candidate"]
     found = [
-        *look_ahead(problem, last),
+        *look_ahead(folds),
         *fitted_ahead(problem, last),
         *overlap(splits, candidates),
         *problem.spec.alarms,
     ]
     said = {alarm.kind for alarm in problem.spec.alarms}
-    found += [alarm for alarm in impossible_fills(problem, last) if alarm.kind not in said]
+    found += [alarm for alarm in impossible_fills(folds) if alarm.kind not in said]
     if isinstance(problem, Charted):
         found += [*survivorship(problem.panel), *unadjusted_splits(problem.panel)]
     found += degenerate(cells, book.roles, result.benchmark, problem.spec.space)

@@ -79,7 +79,7 @@ class Book:
 
     def train_dates(self) -> tuple[str, str]:
         """First and last day of training, over all accounts."""
-        first, last = zip(*(cell.train_days for cell in self.of(CASH)), strict=True)
+        first, last = zip(*(cell.train_days for cell in self.of(CASH) if cell.train_days), strict=True)
         return _iso(min(first)), _iso(max(last))
 
     def valid_dates(self) -> tuple[str, str] | None:

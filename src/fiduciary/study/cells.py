@@ -1,5 +1,6 @@
 """Cells of the grid: train (or take the rule), let it live through training and test dates, write it down."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class Task(NamedTuple):
         who: learner, rule or prophet.
         tests: a cell for each.
         stress: also live through the tests under other conditions.
+        past: also live through the dates of training and validation.
     """
 
     root: Path
@@ -55,6 +57,7 @@ class Task(NamedTuple):
     who: Agent | Policy | Prophet
     tests: tuple[Test, ...]
     stress: bool = False
+    past: bool = True
 
     @property
     def keys(self) -> list[Key]:
@@ -72,15 +75,17 @@ def compute(task: Task, tell: Tell) -> None:
     watch = _CellWatch(folder.cell_folder(*key) / "checkpoint.pt", key, tell)
     policy, trials = _learn(task, watch)
     train, valid = (
-        env and _live(key, name, env, policy) for name, env in (("train", fold.hindsight), ("valid", fold.valid))
+        _live(key, name, env, policy) if env is not None and task.past else None
+        for name, env in (("train", fold.hindsight), ("valid", fold.valid))
     )
     for test in task.tests:
         lived = _live(key, "test", test.env, policy)
         stress = stressed(test.env, policy, _rng(key, "test")) if task.stress else {}
         cell = schema.Cell(
             account=key.account, policy=key.policy, seed=key.seed, split=test.split, path=test.path,
-            train_return=float(rate_of_return(train.wealth)), train_days=_ends(train),
-            valid_return=valid and float(rate_of_return(valid.wealth)), valid_days=valid and _ends(valid),
+            train_return=math.nan if train is None else float(rate_of_return(train.wealth)),
+            train_days=train and _ends(train),
+            valid_return=None if valid is None else float(rate_of_return(valid.wealth)), valid_days=valid and _ends(valid),
             test=_path(lived), curve=watch.curve, trials=trials, stress=stress,
             policy_file=_save(folder, key._replace(split=test.split), policy),
         )  # fmt: skip

@@ -111,9 +111,10 @@ def selection(
     """Whether the best of all that were tried is more than the luckiest; every policy stands for the mean over its seeds.
 
     Args:
-        candidates: those tested against the benchmark, and the configurations that PBO compares by Sharpe ratio.
+        candidates: those tested against the benchmark.
         benchmark: what they must beat.
-        everyone: whose log returns the confidence set compares.
+        everyone: whose log returns the confidence set compares, and, where they differ from cash, the configurations among
+            which PBO lets one choose by Sharpe ratio.
         risk_free: [T] returns of idle cash.
         rng: of all resampling.
 
@@ -124,13 +125,14 @@ def selection(
     hold = _mean_log_returns(benchmark)
     able = superiority(np.stack([_mean_log_returns(one) - hold for one in candidates]), rng=rng)
     likely = confidence_set(np.stack([_mean_log_returns(one) for one in everyone]), rng=rng)
-    pbo = math.nan
-    if len(candidates) > 1 and len(risk_free) >= 2 * BLOCKS:
-        pbo = overfitting(np.stack([_mean_excess(one, risk_free) for one in candidates])).pbo
+    excess = np.stack([_mean_excess(one, risk_free) for one in everyone])
+    configurations, pbo = excess[excess.std(axis=1) > 1e-12], math.nan
+    if len(configurations) > 1 and len(risk_free) >= 2 * BLOCKS:
+        pbo = overfitting(configurations).pbo
     return schema.Selection(
         reality_check=able.reality_check, spa=able.spa, spa_lower=able.lower, spa_upper=able.upper,
         confidence_set={one.name: float(p) for one, p in zip(everyone, likely, strict=True)},
-        pbo=pbo, configurations=len(candidates),
+        pbo=pbo, configurations=len(configurations),
     )  # fmt: skip
 
 
@@ -169,9 +171,8 @@ def _sharpe(
     own, hold = _mean_excess(candidate, risk_free), _mean_excess(benchmark, risk_free)
     ratio, of = sharpe.interval(own, level=level), sharpe.moments(own)
     by_seed = metrics.sharpe(metrics.returns(candidate.wealth), risk_free)
-    variance = max(1.0 / (of.bars - 1), float(np.nan_to_num(np.var(by_seed, ddof=1))) if len(by_seed) > 1 else 0.0)
-    most = len(own) / sharpe.FEWEST_BLOCKS
-    test = sharpe.bootstrap_difference(own, hold, block=min(block, most), rng=rng)
+    variance = max(1.0 / (of.bars - 1), float(np.nan_to_num(by_seed).var(ddof=1)) if len(by_seed) > 1 else 0.0)
+    test = sharpe.bootstrap_difference(own, hold, block=min(block, len(own) // sharpe.FEWEST_BLOCKS), rng=rng)
     annual = math.sqrt(per_year)
     return schema.SharpeTest(
         sharpe=ratio.value * annual, low=ratio.low * annual, high=ratio.high * annual, ledoit_wolf=test.p_value,

@@ -43,14 +43,16 @@ class Charted(Protocol):
         ...
 
 
-def look_ahead(problem: "Problem", split: Split, *, seed: int = 0) -> list[Alarm]:
+def look_ahead(folds: Mapping[str, Fold], *, seed: int = 0) -> list[Alarm]:
     """Redraw what lies after a few presents of the test: what an account saw may not move, nor what a step did."""
-    folds = _some(problem.folds(split))
-    for account, fold in folds:
+    chosen = _some(folds)
+    for account, fold in chosen:
         try:
-            future_blind(fold.test, seed=seed, batch=1, blind=PRESENTS // len(folds))
+            future_blind(fold.test, seed=seed, batch=1, blind=PRESENTS // len(chosen))
         except ContractError as error:
-            return [Alarm("look-ahead", f"In the test of {account}, {error}. What is shown cannot be had in life.")]
+            # Without a cause nothing was found: an account that cannot trade proves neither the one nor the other.
+            if error.cause:
+                return [Alarm("look-ahead", f"In the test of {account}, {error}. What is shown cannot be had in life.")]
     return []
 
 
@@ -87,14 +89,14 @@ def _same_before(fold: Fold, twin: Fold, later: NDArray[np.datetime64], rng: tor
     return same and torch.equal(shown.world.window()[:, :rows], known.world.window()[:, :rows])
 
 
-def impossible_fills(problem: "Problem", split: Split, *, seed: int = 0) -> list[Alarm]:
+def impossible_fills(folds: Mapping[str, Fold], *, seed: int = 0) -> list[Alarm]:
     """Purchases from cash whose price lies outside the bar in which they were filled, such as the close just observed.
 
     A purchase of x money that gains g by the close of that bar, where a unit is worth p, was filled at p x / (x + g). Only
     accounts of a single symbol with highs and lows tell: those of several do not say what each one gained. Fills that
     flatter but stay within the range, such as at the low, are not found.
     """
-    for account, fold in _some(problem.folds(split)):
+    for account, fold in _some(folds):
         if (panel := _chart(fold.train)) is None:
             continue
         for fill in _purchases(fold.train, seeds.generator(seed, "alarms", "fills")):

@@ -54,26 +54,17 @@ def _volatility(panel: Panel) -> float:
     return float(np.nanstd(np.diff(np.log(panel["close"]), axis=0)))
 
 
-def _random_walk(panel: Panel, rng: np.random.Generator) -> Panel:
-    shape = {"bars": len(panel.dates), "symbols": len(panel.symbols)}
-    return _named(dynamics.random_walk(**shape, volatility=_volatility(panel), rng=rng), panel)
-
-
-def _garch(panel: Panel, rng: np.random.Generator) -> Panel:
-    shape = {"bars": len(panel.dates), "symbols": len(panel.symbols)}
-    return _named(dynamics.garch(**shape, law=dynamics.Garch(_volatility(panel)), rng=rng), panel)
-
-
-def _named(market: Panel, panel: Panel) -> Panel:
-    """The market on the panel's dates, under its symbols' names, in its currency."""
+def _like(panel: Panel, make: Callable[..., Panel], **law: Any) -> Panel:
+    """The market that `make` makes, on the panel's dates, under its symbols' names, in its currency."""
+    market = make(bars=len(panel.dates), symbols=len(panel.symbols), **law)
     return replace(market, dates=panel.dates, symbols=panel.symbols, currency=panel.currency)
 
 
 NULLS: Mapping[str, Callable[[Panel, np.random.Generator], Panel]] = {
-    "random walk": _random_walk,
-    "garch": _garch,
-    "block-permuted": lambda panel, rng: dynamics.block_permuted(panel, rng=rng),
-    "phase-randomised": lambda panel, rng: dynamics.phase_randomised(panel, rng=rng),
+    "random walk": lambda panel, rng: _like(panel, dynamics.random_walk, volatility=_volatility(panel), rng=rng),
+    "garch": lambda panel, rng: _like(panel, dynamics.garch, law=dynamics.Garch(_volatility(panel)), rng=rng),
+    "block-permuted": dynamics.block_permuted,
+    "phase-randomised": dynamics.phase_randomised,
 }
 """Markets without skill, made from a study's own panel: of its dates and volatility, or of its bars."""
 
@@ -228,18 +219,18 @@ class _Job(NamedTuple):
 
 
 def placebo(
-    study: Study | None = None, *, markets: Sequence[str] = tuple(NULLS), runs: int = 200, edges: Sequence[float] = (),
+    study: Study | None = None, *, markets: Sequence[str] = tuple(NULLS), runs: int = 50, edges: Sequence[float] = (),
     seed: int = 0, workers: int = 1, folder: str | Path | None = None, progress: bool = True,
 ) -> Placebo:  # fmt: skip
     """Run `study` on markets whose truth is known and count its verdicts on the first candidate.
 
     Args:
         study: agents, factors, costs, dates and benchmark, over an environment with a `panel`, whose dates the markets keep;
-            yardsticks are left out. None = `small_study()`.
+            yardsticks are left out, and of its seeds only the number counts. None = `small_study()`.
         markets: names of `NULLS`.
         runs: of each market and of each edge.
         edges: annual Sharpe ratios, against holding and before costs, of markets with a planted edge (one symbol each).
-        seed: root of the markets' randomness; the candidates train with the study's own seeds.
+        seed: root of the markets' randomness; run k trains with the k-th S seeds, S those of the study.
         workers: processes. More than one needs a script guarded by `if __name__ == "__main__"`.
         folder: keeps every verdict in `placebo.jsonl` as soon as it is known; a killed placebo continues, and more runs,
             markets or edges may be asked for later. None = nothing is kept.
@@ -256,11 +247,8 @@ def placebo(
     with ExitStack() as stack:
         root = Path(folder or stack.enter_context(TemporaryDirectory()))
         stack.enter_context(RunFolder(root).writing())
-        file, mine = (
-            root / "placebo.jsonl",
-            identity.digest([study.effective(), seed, identity.code(), identity.versions()]),
-        )
-        known = _known(file, mine)
+        file = root / "placebo.jsonl"
+        known = _known(file, identity.digest([study.effective(), seed, identity.code(), identity.versions()]))
         # Every market a little, rather than one after the other: a placebo cut short has seen them all.
         jobs = [_Job(study, name, k, seed) for k in range(runs) for name in names if (name, k) not in known]
         for line in _shown(_computed(jobs, workers), len(jobs), enabled=progress):
@@ -297,7 +285,9 @@ def _verdict(job: _Job) -> dict[str, Any]:
     rng = streams.numpy_generator(job.seed, "placebo", job.market, job.number)
     edge = None if job.market in NULLS else _edge(env.panel, float(job.market.removeprefix(EDGE)), rng)
     panel = edge.panel if edge else NULLS[job.market](env.panel, rng)
-    study = replace(job.study, env=replace(env, panel=panel), yardsticks={})
+    # Seeds of its own: an unlucky initialisation that every run shared would count many times.
+    seeds = range(job.number * len(job.study.seeds), (job.number + 1) * len(job.study.seeds))
+    study = replace(job.study, env=replace(env, panel=panel), seeds=seeds, yardsticks={})
     with TemporaryDirectory() as scratch, one_thread():
         # The ledger of trials lies beside the run's folder: in one of its own, every run is a first trial.
         run = study.run(Path(scratch) / "run", progress=False)

@@ -224,7 +224,15 @@ class Study:
                 for name, who in {**self.candidates, **rules, CASH: cash}.items():
                     seeds = self.seeds if isinstance(who, Agent) else (None,)
                     tasks += [
-                        _task(root, Key(account, name, seed), fold, who, tests[account], stress=name in stressed)
+                        _task(
+                            root,
+                            Key(account, name, seed),
+                            fold,
+                            who,
+                            tests[account],
+                            stress=name in stressed,
+                            past=name not in fixed,
+                        )
                         for seed in seeds
                     ]
         for name, (env, policy) in self.yardsticks.items():
@@ -272,7 +280,7 @@ class Study:
                 for task in trained:
                     cells = [cell for key in task.keys if (cell := store.cell(*key))]
                     rule = who.to(cells, task.key.seed or 0)
-                    out.append(task._replace(key=task.key._replace(policy=name), who=rule, stress=False))
+                    out.append(task._replace(key=task.key._replace(policy=name), who=rule, stress=False, past=False))
         return out
 
     def _missing(self, store: RunFolder, tasks: Sequence[Task]) -> list[Task]:
@@ -376,11 +384,12 @@ def _dates(split: Split) -> schema.Dates:
 
 
 def _task(
-    root: Path, key: Key, fold: Fold, who: Agent | Policy | Prophet, tests: Sequence[Test], *, stress: bool = False
-) -> Task:
+    root: Path, key: Key, fold: Fold, who: Agent | Policy | Prophet, tests: Sequence[Test], *, stress: bool = False,
+    past: bool = True,
+) -> Task:  # fmt: skip
     """The cells of one training; a rule goes through history once, whatever the splits."""
     own = tuple(test for test in tests if isinstance(who, Agent) or test.path == 0)
-    return Task(root, key._replace(split=own[0].split if own else 0), fold, who, own, stress)
+    return Task(root, key._replace(split=own[0].split if own else 0), fold, who, own, stress, past)
 
 
 def _refuse_other_actions(name: str, policy: Policy, env: Env[Any]) -> None:

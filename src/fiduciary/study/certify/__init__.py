@@ -63,7 +63,9 @@ def certify(
     entries = [
         Entry(rung, name, who, seed)
         for rung in chosen.values()
-        for name, who in ({name: who for name, who in rung.claims.items() if _asked(name, rung, agents, short)} | own).items()
+        for name, who in (
+            {name: who for name, who in rung.claims.items() if _asked(name, rung, agents, short)} | own
+        ).items()
         for seed in (tried if isinstance(who, Agent) else [0])
     ]
     made = climbs(entries, None if folder is None else Path(folder), workers=workers, progress=progress)
