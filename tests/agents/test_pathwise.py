@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from fiduciary import factors
 from fiduciary.agents import EIIE, LSTM, MLP, Head, Training, ops
 from fiduciary.agents.pathwise import Pathwise, _Run
+from fiduciary.agents.training import totals
 from fiduciary.core.checks import check_agent
 from fiduciary.core.errors import ConfigError
+from fiduciary.envs.hedging import Hedging
 from fiduciary.envs.portfolio_weights import PortfolioWeights
 from fiduciary.envs.share_trading import ShareTrading
 from fiduciary.evaluation import splits
@@ -170,3 +172,18 @@ def test_discrete_actions_and_wrong_options_are_refused(env):
     for wrong in ({"utility": "sortino"}, {"tail": 0.0}, {"truncate": -1}, {"forget": 2.0}):
         with pytest.raises(ConfigError):
             replace(SMALL, **wrong)
+
+
+def test_a_reward_that_is_a_utility_is_climbed_to_the_optimum():
+    """Hedging without costs: the least entropic risk, which the delta attains but for its dates."""
+    env = Hedging(steps=4, fee_bps=0.0)
+    body = MLP((), Head((16,)))
+    agent = Pathwise(
+        net=body, utility="reward", updates=150, accounts=256, horizon=4, sequence=False, training=Training(clip=1e9)
+    )
+    policy = agent.fit(env, rng=torch.Generator().manual_seed(100))
+    best = env.solve(1.0)
+    gap = totals(env, best.policy, accounts=5_000) - totals(env, policy, accounts=5_000)
+    assert float(gap.mean()) < 0.02 * abs(best.value)
+    per_step = totals(env, policy, accounts=16).mean() / env.steps
+    assert agent.utility_on(env, policy, device=torch.device("cpu")) == pytest.approx(float(per_step), rel=1e-12)

@@ -54,7 +54,9 @@ def test_reference_trajectories(risk_aversion):
     assert env.solve().value == pytest.approx(-(mean + risk_aversion * variance) / env.shares, rel=1e-7)
 
 
-@pytest.mark.parametrize("env", [AlmgrenChriss(), AlmgrenChriss(3e-7, steps=8, days=3.0, permanent=1e-6)], ids=["paper", "other"])
+@pytest.mark.parametrize(
+    "env", [AlmgrenChriss(), AlmgrenChriss(3e-7, steps=8, days=3.0, permanent=1e-6)], ids=["paper", "other"]
+)
 def test_an_optimiser_finds_the_same_schedule(env):
     def loss(share):
         x = torch.from_numpy(np.concatenate(([1.0], share, [0.0]))) * env.shares

@@ -167,7 +167,9 @@ def test_spread_of_discrete_delta_hedging_is_kamal_and_derman_s():
     env = Hedging(spot=100.0, strike=100.0, steps=21, years=1 / 12, fee_bps=0.0, risk_aversion=0.01, capital=100.0)
     profit = _live(env, DeltaHedge(env), paths=20_000)[0]
     assert float(profit.std()) == pytest.approx(0.445250, rel=0.05)
-    assert float(_live(replace(env, steps=84), DeltaHedge(replace(env, steps=84)))[0].std()) == pytest.approx(0.2226, rel=0.05)
+    assert float(_live(replace(env, steps=84), DeltaHedge(replace(env, steps=84)))[0].std()) == pytest.approx(
+        0.2226, rel=0.05
+    )
 
 
 def test_utility_is_of_money_whatever_the_capital_and_the_book_is_marked():

@@ -23,7 +23,7 @@ def _rng(seed=0):
 
 
 def test_contract():
-    check_env(ENV, batch=6)
+    check_env(replace(ENV, horizon=12), batch=6)
     assert isinstance(ENV, Oracle) and isinstance(ENV, Sweepable)
     check_policy(ENV.solve(1.0).policy, ENV)
 
@@ -60,13 +60,13 @@ def test_the_sweep_pays_what_loans_pay_and_repeats():
     granted = sweep.reward[:, 0, GRANT]
     p = ENV.default_probability(sweep.account[:, 0])
     expected = (1 - p) * ENV.interest - p * ENV.loss - ENV.funding
-    assert set(granted.unique().tolist()) == {ENV.interest - ENV.funding, -ENV.loss - ENV.funding}
+    assert granted.unique().tolist() == pytest.approx([-ENV.loss - ENV.funding, ENV.interest - ENV.funding], abs=1e-12)
     gap = granted - expected
     assert abs(float(gap.mean())) < 4 * float(gap.std()) / math.sqrt(len(gap))
     assert (sweep.reward[:, 0, REFUSE] == 0).all() and sweep.chained.sum() == len(sweep.bar) - 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     intercept=st.floats(-4, 1),
     weights=st.lists(st.floats(0.1, 2), min_size=1, max_size=4),

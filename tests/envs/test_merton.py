@@ -110,7 +110,7 @@ def test_costs_open_a_band_and_cost_value():
     assert still.min() < env.fraction < still.max()
     # Outside of the band one trades to its nearest edge, no further (Davis and Norman 1990).
     torch.testing.assert_close(first, held.clamp(float(still.min()), float(still.max())), rtol=0, atol=2.6e-3)
-    naive, best = (totals(env, p, accounts=20_000) for p in (_constant(env, env.fraction), solution.policy))
+    naive, best = (totals(env, p, accounts=10_000) for p in (_constant(env, env.fraction), solution.policy))
     assert float((best - naive).mean()) > 2.0 * float((best - naive).std()) / math.sqrt(len(best))
 
 
@@ -129,7 +129,9 @@ def test_a_sweep_says_what_a_step_does():
     for p in range(5):
         for a in range(5):
             one = torch.ones(6, dtype=torch.float64)
-            state = Portfolio(torch.zeros(6, dtype=torch.int64), one * p / 4, one, one, noise.unsqueeze(-1).expand(6, 8))
+            state = Portfolio(
+                torch.zeros(6, dtype=torch.int64), one * p / 4, one, one, noise.unsqueeze(-1).expand(6, 8)
+            )
             _state, done = env.step(state, torch.full((6,), a))
             torch.testing.assert_close(done.reward, sweep.reward[:6, p, a], rtol=1e-9, atol=1e-12)
     mean = sweep.reward[:, 0].mean(0)

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from io import StringIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,14 +57,14 @@ def test_the_reader_of_volume_is_the_best_policy_of_the_planted_edge():
 def test_the_judge_has_the_power_of_the_closed_form():
     # The judge alone, on the difference as the closed form describes it; the pipeline around it is measured by a row.
     words, power = [], 0.0
-    for seed in range(60):
+    for seed in range(40):
         edge = dynamics.planted_edge(bars=504, sharpe=2, rng=np.random.default_rng(seed))
         moves = np.diff(np.log(edge.panel["close"][:, 0]))
         candidate = np.where(edge.up[:-1], moves, 0.0)[None]
         rng, power = np.random.default_rng(seed), edge.power(503)
         words.append(inference.judge(candidate, moves, learned=False, per_year=252, trials=1, rng=rng).word)
     # The bootstrap rejects slightly more often than the normal approximation on two years.
-    assert words.count("evidence for") / 60 == pytest.approx(power, abs=4 * math.sqrt(power * (1 - power) / 60))
+    assert words.count("evidence for") / 40 == pytest.approx(power, abs=4 * math.sqrt(power * (1 - power) / 40))
 
 
 # --- the whole pipeline ----------------------------------------------------------------------------------------------
@@ -84,11 +85,21 @@ def test_a_users_own_study_is_run_on_its_own_stocks(monkeypatch):
     seen = []
     env = replace(judge.reading_study().env, panel=sample("us-stocks", symbols=["IBM", "MSFT"]))
     study = replace(reading(), env=env, yardsticks={"held": Yardstick(env, BuyAndHold())})
-    run = judge.Study.run
-    monkeypatch.setattr(judge.Study, "run", lambda self, *a, **k: (seen.append(self), run(self, *a, **k))[1])
-    judge.placebo(study, markets=["block-permuted"], runs=1, progress=False)
+    verdict = SimpleNamespace(word="evidence for", difference=0.1, p_value=0.02)
+    run = SimpleNamespace(verdict=verdict, result=SimpleNamespace(test=("2010-01-04", "2010-12-31")))
+    monkeypatch.setattr(judge.Study, "run", lambda self, *_, **__: (seen.append(self), run)[1])
+    result = judge.placebo(study, markets=["block-permuted"], edges=[1.5], runs=2, progress=False)
     assert seen[0].env.panel.symbols == ("IBM", "MSFT") and not seen[0].yardsticks
-    assert seen[0].env.panel.digest() != env.panel.digest()
+    assert len({env.panel.digest(), *(each.env.panel.digest() for each in seen)}) == 5
+    assert len({tuple(each.seeds) for each in seen}) == 2 and len(seen[0].seeds) == len(study.seeds)
+    bars = int(
+        ((env.panel.dates >= np.datetime64("2010-01-04")) & (env.panel.dates <= np.datetime64("2010-12-31"))).sum()
+    )
+    edge = dynamics.planted_edge(
+        bars=10, sharpe=1.5, volatility=judge._volatility(env.panel), rng=np.random.default_rng(0)
+    )
+    assert result.total.found == result.edges[0].found == 2
+    assert result.edges[0].power == pytest.approx(edge.power(bars - 1))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fiduciary.core.types import Obs
 
-HALVINGS = 24
+HALVINGS = 20
 """Of the interval in which KL-UCB looks for its index."""
 
 
@@ -99,7 +99,7 @@ def _worth_pulling(successes: int, failures: int, gamma: float, depth: int, paym
 
 @dataclass(frozen=True)
 class LinUCB:
-    """The largest x . theta + alpha sqrt(x' A^-1 x), A = ridge I + sum x x', theta = A^-1 sum r x (Li et al. 2010, algorithm 1).
+    """The largest x . theta + alpha sqrt(x' A^-1 x), A = ridge I + sum x x', theta = A^-1 sum r x (Li et al. 2010, alg. 1).
 
     Attributes:
         alpha: how many standard deviations of hope.
@@ -150,7 +150,8 @@ def _chance(obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[torch.Ge
 
 def _counts(obs: Obs) -> Tensor:
     """Successes and failures [B, K, 2]."""
-    return obs.account[:, 1:].double().unflatten(-1, (-1, 2))
+    counts: Tensor = obs.account[:, 1:].double().unflatten(-1, (-1, 2))
+    return counts
 
 
 def _seen(obs: Obs) -> tuple[Tensor, Tensor, Tensor]:

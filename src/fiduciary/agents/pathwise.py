@@ -208,7 +208,7 @@ def _prior_moments(accounts: int, device: torch.device) -> Tensor:
 
 
 def _utility(agent: Pathwise, wealth: Tensor, rewards: Tensor, alive: Tensor, moments: Tensor) -> tuple[Tensor, Tensor]:
-    """Utility of wealth [T+1, B] or rewards [T, B], and the moments after it; `alive` [T, B] marks the steps that were taken."""
+    """Utility of wealth [T+1, B] or rewards [T, B], and the moments after it; `alive` [T, B] marks steps that were taken."""
     before, taken = wealth[:-1], alive.sum()
     if agent.utility == "reward":
         return torch.where(alive, rewards, 0.0).sum() / taken, moments

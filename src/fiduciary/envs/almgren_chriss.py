@@ -130,7 +130,9 @@ class AlmgrenChriss:
         """Nothing sold; all that will move the price is drawn."""
         noise = normals((batch, self.steps), rng)
         left = torch.full_like(noise[:, 0], self.shares)
-        return Order(torch.zeros_like(left, dtype=torch.int64), left, torch.full_like(left, self.price), 0.0 * left, noise)
+        return Order(
+            torch.zeros_like(left, dtype=torch.int64), left, torch.full_like(left, self.price), 0.0 * left, noise
+        )
 
     def observe(self, state: Order) -> Obs:
         """Shares left and time left, as shares of the whole; the price says nothing about the future and is not shown."""
@@ -148,7 +150,9 @@ class AlmgrenChriss:
         discount = n * (self.spread + self.temporary * n / self.tau)
         move = self.volatility * math.sqrt(self.tau) * shock(state.noise, state.t, self.shift)
         pnl, impact = x * move, -discount - self.permanent * n * x
-        after = Order(t, x, state.price + move - self.permanent * n, state.cash + n * state.price - discount, state.noise)
+        after = Order(
+            t, x, state.price + move - self.permanent * n, state.cash + n * state.price - discount, state.noise
+        )
         risk = self.risk_aversion * self.volatility**2 * self.tau * x**2
         none = torch.zeros_like(pnl)
         ledger = Ledger(pnl, none, impact, none)

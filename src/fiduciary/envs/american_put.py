@@ -22,7 +22,7 @@ from fiduciary.envs.tabular import nothing, paid
 from fiduciary.markets.brownian import Brownian
 
 WAIT, EXERCISE = 0, 1
-PER_SD = 40
+PER_SD = 30
 """Nodes of the oracle's lattice to a standard deviation of one step."""
 
 
@@ -170,7 +170,9 @@ class AmericanPut:
             wins = (exercise >= wait) & (exercise > 0)
             boundary.append(_crossing(price, exercise - wait, int(wins.sum())))
             value = torch.maximum(wait, exercise)
-        return Solution(float(value[len(price) // 2]), Boundary(self, torch.tensor(boundary[::-1], dtype=torch.float64)))
+        return Solution(
+            float(value[len(price) // 2]), Boundary(self, torch.tensor(boundary[::-1], dtype=torch.float64))
+        )
 
     # --- internals ---------------------------------------------------------------------------------------------------
 

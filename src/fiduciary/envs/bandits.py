@@ -158,14 +158,14 @@ class BernoulliBandit:
                 remedy="a shorter horizon or two arms",
             )  # fmt: skip
         counts = torch.meshgrid(*[torch.arange(n, dtype=torch.float64) for n in shape], indexing="ij")
-        goes_on = sum(counts) < self.horizon
+        goes_on = torch.stack(counts).sum(0) < self.horizon
         success = [(s + 1.0) / (s + f + 2.0) for s, f in zip(counts[::2], counts[1::2], strict=True)]
-        value, q = torch.zeros(shape, dtype=torch.float64), torch.empty(0)
+        table, q = torch.zeros(shape, dtype=torch.float64), torch.empty(0)
         for _ in range(self.horizon):
-            after = [gamma * value.roll(-1, axis) for axis in range(2 * self.number)]
+            after = [gamma * table.roll(-1, axis) for axis in range(2 * self.number)]
             q = torch.stack([p * (1.0 + after[2 * k]) + (1.0 - p) * after[2 * k + 1] for k, p in enumerate(success)])
-            value = torch.where(goes_on, q.amax(0), 0.0)
-        return Solution(float(value[(0,) * len(shape)]), Counted(q.argmax(0)))
+            table = torch.where(goes_on, q.amax(0), 0.0)
+        return Solution(float(table[(0,) * len(shape)]), Counted(q.argmax(0)))
 
 
 @dataclass(frozen=True)
@@ -376,4 +376,5 @@ def _later(t: Tensor, horizon: int, rng: torch.Generator) -> Tensor:
 
 
 def _unit(x: Tensor) -> Tensor:
-    return x / x.norm(dim=-1, keepdim=True)
+    unit: Tensor = x / x.norm(dim=-1, keepdim=True)
+    return unit

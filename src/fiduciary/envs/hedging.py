@@ -53,8 +53,8 @@ class Book(NamedTuple):
 class Hedging:
     """Hold between 0 and 1 unit against a short call. The action a in [-1, 1] orders a holding of (a + 1) / 2.
 
-    The book is marked to the Black-Scholes price of the call; the reward of each step is the change of utility at that mark, and
-    the first also books the call sold for nothing, so that rewards add up to u(P). The account is
+    The book is marked to the Black-Scholes price of the call. The reward of a step is the change of utility at that mark; the
+    first also books the call sold for nothing, so that rewards add up to u(P). The account is
     (units held, ln(S / K) / (sigma sqrt(years)), share of time left, a times profit since the opening mark).
 
     Attributes:

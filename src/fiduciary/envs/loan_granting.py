@@ -27,7 +27,7 @@ from fiduciary.core.types import Ledger, Obs, Solution, Spec, Step, Sweep, trans
 from fiduciary.envs.tabular import nothing
 
 REFUSE, GRANT = 0, 1
-NODES, REACH = 400, 12.0
+NODES, REACH = 128, 12.0
 """Of the Gauss-Legendre rule behind the oracle's value, and how many standard deviations it reaches."""
 
 
@@ -190,7 +190,7 @@ class LoanGranting:
     def _outcome(self, draw: Tensor) -> Tensor:
         """Interest, or the loss of a default, of loans granted to `draw` [B, D+1]."""
         defaults = draw[..., -1] < self.default_probability(_features(draw))
-        return torch.where(defaults, -self.loss, self.interest).double()
+        return self.interest - (self.interest + self.loss) * defaults.double()
 
 
 @dataclass(frozen=True)
@@ -210,4 +210,5 @@ class Scorecard:
 
 def _features(draw: Tensor) -> Tensor:
     """Standard normals [..., D] of uniforms [..., D+1]."""
-    return torch.special.ndtri(draw[..., :-1].clamp(1e-12, 1.0 - 1e-12))
+    features: Tensor = torch.special.ndtri(draw[..., :-1].clamp(1e-12, 1.0 - 1e-12))
+    return features

@@ -1,6 +1,6 @@
 """How much of one's wealth to hold in a risky asset: Kelly (1956) and Merton (1969), with and without costs of trading.
 
-The asset is a geometric Brownian motion, cash earns r; after a trade to the weight w the step returns, with Delta = 1 / per_year,
+The asset is a geometric Brownian motion, cash earns r; after a trade to the weight w, with Delta = 1 / per_year,
 
     R_t = exp((mu - sigma^2 / 2) Delta + sigma sqrt(Delta) xi_t)      W_t = W+_tm1 (w R_t + (1 - w) e^{r Delta})
 
@@ -223,10 +223,8 @@ class Merton:
         power, value, targets = 1.0 - self.risk_aversion, self.utility(torch.ones_like(held)), []
         for _ in range(self.steps):
             ahead = _interpolate(value, risky / grown)
-            if power:
-                q = kept**power * ((grown**power * ahead) @ chance)
-            else:
-                q = kept.log() + (grown.log() + ahead) @ chance
+            scaled = kept**power * ((grown**power * ahead) @ chance)
+            q = scaled if power else kept.log() + (grown.log() + ahead) @ chance
             value, best = q.max(-1)
             targets.append(best if self.levels else choice[best])
         start = value[0] - self.utility(torch.ones_like(held))[0]
@@ -252,7 +250,7 @@ class Merton:
 
     def _kept(self, before: Tensor, after: Tensor) -> Tensor:
         """Share of wealth left after a trade between weights whose fee the portfolio pays itself."""
-        signed = torch.where(after > before, self.fee, -self.fee)
+        signed = self.fee * (after - before).sign()
         return (1.0 + signed * before) / (1.0 + signed * after)
 
     def _growth(self, normal: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class Brownian:
         return replace(self, shift=(self.sd * later * z).cumsum(0).to(t.device))
 
     def lattice(self, per_sd: int) -> "Lattice":
-        """Log prices that all dates can reach, `per_sd` nodes to a standard deviation of one step; the middle one is the spot."""
+        """Log prices that dates can reach, `per_sd` nodes to a standard deviation of one step; the middle one is the spot."""
         size = self.sd / per_sd
         half = math.ceil(REACH * math.sqrt(self.steps) * per_sd)
         nodes = torch.arange(-half, half + 1, dtype=torch.float64)

@@ -24,9 +24,11 @@ from fiduciary.reports.drawing import (
     safe,
     tidy,
 )  # fmt: skip
-from fiduciary.reports.series import Fan, Floats, rolling_sharpe, sharpe_error
+from fiduciary.reports.series import Fan, Floats, rolling_sharpe, sharpe_error, trailing
 from fiduciary.reports.tables import MANY, Column
 
+MONTH = 21
+"""Bars over which exposure is averaged, since day by day that of a busy account is a solid block."""
 BOUGHT, SOLD = ("buy", 1, GAIN, "triangle-up"), ("sell", -1, LOSS, "triangle-down")
 
 
@@ -46,8 +48,8 @@ def drawdown(fans: Sequence[Fan]) -> Chart:
 
 
 def exposure(fans: Sequence[Fan]) -> Chart:
-    """Share of the account in positions; a yardstick has no account."""
-    held = [fan._replace(wealth=fan.exposure) for fan in fans if fan.column.role != "yardstick"]
+    """Share of the account in positions, mean of the last `MONTH` bars; a yardstick has no account."""
+    held = [fan._replace(wealth=trailing(fan.exposure, MONTH)) for fan in fans if fan.column.role != "yardstick"]
     return {"data": _lines(held, "%{y:.1%}", comparable(fans), thin=False), "layout": layout(tickformat=".0%")}
 
 

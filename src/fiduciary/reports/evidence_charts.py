@@ -24,7 +24,7 @@ from fiduciary.reports.drawing import (
 )  # fmt: skip
 from fiduciary.reports.series import Draw
 
-POINTS = "percentage points of log growth a year"
+POINTS = "points of log growth a year"
 ROW, MARGIN, NAME = 24, 64, 30
 BINS = 40
 
@@ -171,6 +171,7 @@ def _plain(unit: str) -> dict[str, Any]:
     plain = layout(tickformat="", dates=False)
     plain["xaxis"] |= {
         "showgrid": True,
+        "nticks": 5,
         "tickformat": "~g",
         "title": {"text": unit, "standoff": 8, "font": {"size": 11}},
     }

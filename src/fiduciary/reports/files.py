@@ -123,8 +123,7 @@ def _against(result: Result, evidence: Evidence) -> Iterator[str]:
 
 
 def _conditions(result: Result, evidence: Evidence) -> Iterator[str]:
-    judgement = next(each for each in result.judgements if each.candidate == evidence.candidate)
-    for kind, found in findings.conditions(evidence, judgement):
+    for kind, found in findings.conditions(evidence, result):
         yield f"{findings.KINDS[kind]}: {_text(findings.READ[kind])}"
         yield _table(
             [findings.KINDS[kind], "edge a year (95 % interval)"],

@@ -9,6 +9,9 @@ from fiduciary.reports.words import NOTHING, confidence, counted, number, p_valu
 
 LEVEL = 0.05
 """Of the model confidence set: a policy stays in while its p-value is at least this."""
+KINDS = {"costs": "Trading costs", "lag": "Later execution", "regime": "Kinds of market", "split": "Single tests"}
+AS_JUDGED = {"costs": 1.0, "lag": 0.0}
+"""At which value a condition is that of the verdict."""
 
 READ = {
     "comparison": "The candidate's figure minus the benchmark's, on the same days: where the interval holds zero, the "
@@ -20,7 +23,7 @@ READ = {
     "rolling": "Each point looks back over {window}; a skill that lasts stays above zero, one that was luck of the period does "
     "not.",
     "drawdown": "How far the account stood below its highest value so far: depth and length say what an owner had to bear.",
-    "exposure": "Share of the account in positions: a candidate that is always in or always out took no decision that the "
+    "exposure": "Mean of the last 21 bars: a candidate that is always in or always out took no decision that the "
     "benchmark does not take.",
     "costs": "An edge that is gone at twice the costs depends on cheap trading.",
     "lag": "An edge that is gone when orders come one bar later depends on speed that few have.",
@@ -63,14 +66,13 @@ def selection(found: Selection, benchmark: str) -> list[tuple[str, str]]:
     members = [policy for policy, p in found.confidence_set.items() if p >= LEVEL]
     left = len(found.confidence_set) - len(members)
     spa = f"{p_value(found.spa)}, bounds {number(found.spa_lower, digits=3)} to {number(found.spa_upper, digits=3)}"
-    among = f" over {found.configurations} configurations" if math.isfinite(found.pbo) else ": too few configurations"
     return [
         (f"No candidate beats {benchmark} (reality check)", f"{p_value(found.reality_check)} (White 2000)"),
         (f"No candidate beats {benchmark} (superior predictive ability)", f"{spa} (Hansen 2005)"),
         ("Cannot be told from the best (model confidence set, 95 %)",
          f"{', '.join(members) or 'none'}; {left} left out (Hansen, Lunde and Nason 2011)"),
         ("Probability of backtest overfitting",
-         f"{percent(found.pbo)}{among}: how often the best of one half of the days falls below the median in the other "
+         f"{percent(found.pbo)}{_among(found)}: how often the best of one half of the days falls below the median in the other "
          "(Bailey and others 2017)"),
     ]  # fmt: skip
 
@@ -82,18 +84,16 @@ def power(found: Power) -> str:
     opening = f"A test of this length finds a true edge of {points(found.detectable)} points a year with 80 % power"
     if not found.edge > 0:
         return f"{opening}; no edge was found."
-    chance = f"; one of the {points(found.edge)} found it would see with {percent(found.power, digits=0)}"
-    need = (
-        f", and needs {number(found.years, digits=1)} years to be seen with 80 %" if math.isfinite(found.years) else ""
-    )
-    return f"{opening}{chance}{need}."
+    chance = f"an edge of the size found ({points(found.edge)}) it finds with {percent(found.power, digits=0)}"
+    years = f", and to find that with 80 % takes {number(found.years, digits=1)} years"
+    return f"{opening}; {chance}{years if math.isfinite(found.years) else ''}."
 
 
 def seen(judgement: Judgement) -> str:
     """How often the question has been asked so far."""
     return (
         f"{counted(judgement.trials, 'trial')} for this question so far, reruns and searches included. The verdict shares "
-        f"its error of {percent(judgement.level, digits=0)} among them: its interval is one of {confidence(judgement)}."
+        f"its error of {percent(judgement.level, digits=0)} among them: its interval is a {confidence(judgement)} one."
     )
 
 
@@ -109,8 +109,9 @@ def middle(evidence: Evidence) -> str:
     )
 
 
-def conditions(evidence: Evidence, judgement: Judgement) -> Iterator[tuple[str, list[Condition]]]:
+def conditions(evidence: Evidence, result: Result) -> Iterator[tuple[str, list[Condition]]]:
     """Conditions by kind, in order of value; costs and lag hold the judgement itself among them. One alone is no comparison."""
+    judgement = next(each for each in result.judgements if each.candidate == evidence.candidate)
     order = list(KINDS)
     for kind, group in groupby(
         sorted(evidence.conditions, key=lambda each: order.index(each.kind)), lambda each: each.kind
@@ -123,10 +124,6 @@ def conditions(evidence: Evidence, judgement: Judgement) -> Iterator[tuple[str, 
             ))  # fmt: skip
         if len(found) > 1:
             yield kind, sorted(found, key=lambda each: each.value)
-
-
-KINDS = {"costs": "Trading costs", "lag": "Later execution", "regime": "Kinds of market", "split": "Single tests"}
-AS_JUDGED = {"costs": 1.0, "lag": 0.0}
 
 
 def named(condition: Condition) -> str:
@@ -154,8 +151,12 @@ def brief(result: Result) -> list[str]:
     if found := result.selection:
         lines.append(f"SPA {p_value(found.spa)}, reality check {p_value(found.reality_check)}: that no candidate beats the "
                      "benchmark")  # fmt: skip
-        lines.append(f"PBO {percent(found.pbo)}: probability of backtest overfitting")
+        lines.append(f"PBO {percent(found.pbo)}: probability of backtest overfitting{_among(found)}")
     return lines
+
+
+def _among(found: Selection) -> str:
+    return f" over {found.configurations} configurations" if math.isfinite(found.pbo) else ", too few configurations"
 
 
 def _interval(low: float, high: float) -> str:

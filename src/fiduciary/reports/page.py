@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fiduciary.records.folder import write_atomic
 from fiduciary.records.run import Run
-from fiduciary.records.schema import Cell, Evidence, Judgement
+from fiduciary.records.schema import Cell, Evidence
 from fiduciary.reports import charts, evidence_charts, figures, findings, tables, words
 from fiduciary.reports.drawing import Chart
 from fiduciary.reports.series import Book, window
@@ -98,7 +98,6 @@ class Block(NamedTuple):
     """What stands behind one verdict: its tables, and the ids and titles of its charts."""
 
     evidence: Evidence
-    judgement: Judgement
     against: tables.Against
     figures: list[str]
     conditions: list[str]
@@ -109,11 +108,10 @@ def _block(book: Book, place: int, drawn: dict[str, Chart]) -> Block:
     """The evidence of one candidate; its charts are added to `drawn`."""
     result = book.run.result
     evidence = result.evidence[place]
-    judgement = next(each for each in result.judgements if each.candidate == evidence.candidate)
     against, shown = tables.against(result, evidence), tables.compared(result, evidence)
     order = [column.policy for column in book.columns if any(column.policy == d.rival for d in evidence.differences)]
     edges = book.edges(evidence.candidate, result.benchmark)
-    conditions = dict(findings.conditions(evidence, judgement))
+    conditions = dict(findings.conditions(evidence, result))
     drawn |= {f"{kind}-{place}": evidence_charts.conditions(found, kind) for kind, found in conditions.items()}
     if len(order) > 1:
         drawn[f"rivals-{place}"] = evidence_charts.rivals(evidence, shown, order, result.currency)
@@ -123,7 +121,7 @@ def _block(book: Book, place: int, drawn: dict[str, Chart]) -> Block:
         drawn[f"months-{place}"] = evidence_charts.months(evidence)
     if len(edges) > 1:
         drawn[f"seeds-{place}"] = evidence_charts.seeds(edges)
-    return Block(evidence, judgement, against, [figure.label for figure in shown], list(conditions), place)
+    return Block(evidence, against, [figure.label for figure in shown], list(conditions), place)
 
 
 def _traders(book: Book, account: str) -> list[Cell]:

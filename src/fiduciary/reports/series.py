@@ -133,18 +133,27 @@ def window(bars: int, per_year: float) -> int:
     return chosen if chosen >= FEWEST else 0
 
 
+def trailing(x: Floats, bars: int) -> Floats:
+    """Mean of the last `bars` values, of fewer at the start; [..., T] -> [..., T]."""
+    sums = np.cumsum(x, axis=-1)
+    sums[..., bars:] -= sums[..., :-bars].copy()
+    return np.asarray(sums / np.minimum(np.arange(1, x.shape[-1] + 1), bars))
+
+
 def rolling_sharpe(wealth: Floats, window: int, per_year: float) -> Floats:
     """Annual mean(r) / std(r) over the last `window` bars; wealth [D, T+1] -> [D, T+1 - window].
 
     Cash is not deducted, since a record does not hold what it earned; NaN where the account did not move.
     """
-    r = np.lib.stride_tricks.sliding_window_view(wealth[:, 1:] / wealth[:, :-1] - 1.0, window, axis=1)
-    spread = r.std(axis=-1, ddof=1)
-    moved = spread > 1e-12
-    ratio = np.divide(r.mean(axis=-1), spread, out=np.full(spread.shape, np.nan), where=moved)
+    r = wealth[:, 1:] / wealth[:, :-1] - 1.0
+    middle, whole = r.mean(axis=1, keepdims=True), r.std(axis=1, keepdims=True)
+    off, square = (trailing((r - middle) ** k, window)[:, window - 1 :] for k in (1, 2))
+    spread = np.sqrt(np.maximum(square - off**2, 0.0) * window / (window - 1))
+    moved = spread > 1e-6 * whole  # below it lies the rounding of sums
+    ratio = np.divide(off + middle, spread, out=np.full(spread.shape, np.nan), where=moved)
     return np.asarray(ratio * per_year**0.5)
 
 
 def sharpe_error(sharpe: Floats, window: int, per_year: float) -> Floats:
-    """Standard error of an annual Sharpe ratio, sqrt((per_year + SR^2 / 2) / n), for independent returns (Lo 2002, eq. 9)."""
+    """Standard error of an annual Sharpe ratio, sqrt((per_year + SR^2 / 2) / n), for independent returns (Lo 2002)."""
     return np.asarray(np.sqrt((per_year + sharpe**2 / 2) / window))

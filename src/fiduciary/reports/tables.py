@@ -29,6 +29,13 @@ class Line(NamedTuple):
     further: bool = False
 
 
+class Turned(NamedTuple):
+    """Policies (rows) by figures (columns)."""
+
+    heads: list[Line]
+    rows: list[tuple[Column, list[figures.Shown]]]
+
+
 class Table(NamedTuple):
     """Figures (lines) of policies (columns) on one account."""
 
@@ -40,20 +47,13 @@ class Table(NamedTuple):
         """So many policies that they are better read as rows."""
         return len(self.columns) > MANY
 
-    def turned(self, width: int = 7) -> "list[Turned]":
+    def turned(self, width: int = 7) -> list[Turned]:
         """Policies as rows, in tables of so many figures each that a page holds them."""
         parts = [self.lines[i : i + width] for i in range(0, len(self.lines), width)]
         return [
             Turned(part, [(column, [line.cells[i] for line in part]) for i, column in enumerate(self.columns)])
             for part in parts
         ]
-
-
-class Turned(NamedTuple):
-    """Policies (rows) by figures (columns)."""
-
-    heads: list[Line]
-    rows: list[tuple[Column, list[figures.Shown]]]
 
 
 class Against(NamedTuple):

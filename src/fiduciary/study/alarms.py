@@ -106,10 +106,10 @@ def overlap(splits: Sequence[Split], cells: Sequence[schema.Cell]) -> list[Alarm
     """Dates of training, validation and test that meet: as asked for, and as they were used."""
     words = [word for split in splits for word in overlaps(split)]
     for cell in cells:
-        (first, last), days = cell.train_days, cell.test.days
-        if first <= days[-1] and days[0] <= last:
-            told = f"learned {_iso(first)} to {_iso(last)} and was judged {_iso(days[0])} to {_iso(days[-1])}"
-            words.append(f"{cell.policy} {told} ({_place(cell)}).")
+        first, last = cell.test.days[0], cell.test.days[-1]
+        if cell.train_days and cell.train_days[0] <= last and first <= cell.train_days[1]:
+            learned, judged = (" to ".join(map(_iso, days)) for days in (cell.train_days, (first, last)))
+            words.append(f"{cell.policy} learned {learned} and was judged {judged} ({_place(cell)}).")
     more = f" ({len(words) - 1} more like it)" if len(words) > 1 else ""
     return [Alarm("overlap", f"{words[0]} A policy was judged on what it had learned{more}.")] if words else []
 

@@ -57,16 +57,23 @@ class Book:
         return self._totals[policy, draw]
 
     def track(self, policy: str) -> Track:
-        """All draws of a policy as arrays over the days of its total; what its cells hold under stress too."""
-        draws = self.draws(policy)
-        days = np.array(self.total(policy, draws[0]).days)
+        """All draws of a policy as arrays over the days of the study; what its cells hold under stress too.
+
+        An account that ended early, or has no bar on a day, keeps its last value.
+        """
+        draws, days = self.draws(policy), np.array(self.total(CASH).days)
         names = self.of(policy, draws[0])[0].stress
-        wealth = np.array([self.total(policy, draw).wealth for draw in draws])
+        accounts = [[_on(days, cell.test) for cell in self.of(policy, draw)] for draw in draws]
         return Track(
-            name=policy, role=self.roles[policy], days=days, wealth=wealth,
-            stress={name: np.array([_stressed(self.of(policy, draw), name) for draw in draws]) for name in names},
-            accounts=np.array([[_on(days, cell.test) for cell in self.of(policy, draw)] for draw in draws]).swapaxes(0, 1),
+            name=policy, role=self.roles[policy], days=days, accounts=np.array(accounts).swapaxes(0, 1),
+            wealth=np.array([_on(days, self.total(policy, draw)) for draw in draws]),
+            stress={name: np.array([_on(days, _stressed(self.of(policy, draw), name)) for draw in draws]) for name in names},
         )  # fmt: skip
+
+    def covers(self, policy: str) -> bool:
+        """Whether a policy, an index perhaps, was measured from the first to the last day of the study."""
+        mine, theirs = self.total(CASH).days, self.total(policy, self.draws(policy)[0]).days
+        return theirs[0] <= mine[0] and theirs[-1] >= mine[-1]
 
     def risk_free(self) -> NDArray[np.float64]:
         """Returns of idle cash over the bars of the total, [T]."""
@@ -134,9 +141,9 @@ def _cash_returns(cash: schema.Path, days: np.ndarray) -> np.ndarray:
     return metrics.returns(np.array(cash.wealth)[place.clip(min=0)])
 
 
-def _stressed(cells: Sequence[schema.Cell], name: str) -> list[float]:
-    """Wealth of all accounts together under one condition."""
-    return total([cell.test.model_copy(update={"wealth": cell.stress[name]}) for cell in cells]).wealth
+def _stressed(cells: Sequence[schema.Cell], name: str) -> schema.Path:
+    """All accounts together under one condition; wealth alone is that condition's."""
+    return total([cell.test.model_copy(update={"wealth": cell.stress[name]}) for cell in cells])
 
 
 def _on(days: NDArray[np.int64], path: schema.Path) -> NDArray[np.float64]:

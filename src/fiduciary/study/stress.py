@@ -57,8 +57,11 @@ def name_of_lag(bars: int) -> str:
     return f"{bars} bar{'s' if bars != 1 else ''} later"
 
 
-def stressed(env: Env[Any], policy: Policy | Prophet, rng: torch.Generator) -> dict[str, list[float]]:
-    """Wealth [T+1] of `policy` in `env` under every condition, by its name; costs only where `env` can be repriced."""
+def stressed(env: Env[Any], policy: Policy | Prophet, rng: torch.Generator, *, steps: int) -> dict[str, list[float]]:
+    """Wealth [T+1] of `policy` in `env` under every condition, by its name; costs only where `env` can be repriced.
+
+    T = `steps`: an account that ends earlier keeps its last value.
+    """
     seed, out = rng.get_state(), {}
     if isinstance(policy, Prophet):
         return {}
@@ -69,5 +72,6 @@ def stressed(env: Env[Any], policy: Policy | Prophet, rng: torch.Generator) -> d
         variants |= {name_of_costs(multiple): (env.at_costs(multiple), policy) for multiple in COSTS}
     for name, (world, who) in variants.items():
         rng.set_state(seed)  # the same worlds each time
-        out[name] = rollout(world, who, rng=rng).wealth.tolist()
+        wealth = rollout(world, who, rng=rng).wealth.tolist()
+        out[name] = (wealth + wealth[-1:] * steps)[: steps + 1]
     return out

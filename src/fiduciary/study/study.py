@@ -327,8 +327,7 @@ class Study:
 
     def _evidence(self, book: Book, trials: int) -> list[schema.Evidence]:
         """All that stands behind each judgement; rivals are all who lived through the same days."""
-        days = book.total(CASH).days
-        tracks = {name: book.track(name) for name in self.roles if book.total(name, book.draws(name)[0]).days == days}
+        tracks = {name: book.track(name) for name in self.roles if book.roles[name] != "yardstick" or book.covers(name)}
         return [
             evidence(
                 tracks[name], tracks[self.benchmark_name], [track for who, track in tracks.items() if who != name],
@@ -365,11 +364,10 @@ class Study:
             yield from (schema.Data(name=name, **source._asdict()) for source in problem.sources())
 
     def _judge(self, book: Book, trials: int) -> list[schema.Judgement]:
-        benchmark = metrics.log_returns(np.array(book.total(self.benchmark_name).wealth))
+        (benchmark,) = metrics.log_returns(book.track(self.benchmark_name).wealth)
         out = []
         for name in self.candidates:
-            totals = [book.total(name, draw).wealth for draw in book.draws(name)]
-            candidate = np.stack([metrics.log_returns(np.array(wealth)) for wealth in totals])
+            candidate = metrics.log_returns(book.track(name).wealth)
             rng = streams.numpy_generator(0, "verdict", name)
             verdict = inference.judge(
                 candidate, benchmark, learned=isinstance(self.candidates[name], Agent),

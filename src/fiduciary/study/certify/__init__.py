@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fiduciary.core.errors import ConfigError, nearest
-from fiduciary.core.types import Agent, Policy
+from fiduciary.core.types import Agent
 from fiduciary.records import identity
 from fiduciary.records.folder import write_atomic
 from fiduciary.study.certify.certificate import COLUMNS, Certificate, Climb, Standing, cells, standings, table
@@ -39,7 +39,7 @@ def certify(
         agents: names of those on the ladder, or an own one as "module:name" (a class or an object, imported from the current
             directory), which tries every rung with its defaults; None = all that claim a rung.
         rungs: names; None = all.
-        short: the short version: rungs marked so, one seed, and those that a bar binds.
+        short: the short version: rungs marked so (or named), one seed, and those that a bar binds.
         seeds: one fit for each; None = 0, 1, 2 (0 in the short version).
         workers: processes. More than one needs a script guarded by `if __name__ == "__main__"`.
         folder: where climbs are kept; those found there are not repeated. None = nowhere.
@@ -57,15 +57,13 @@ def certify(
         among = ladder()
     named = [name for name in agents or () if ":" not in name]
     own = {name: _own(name) for name in agents or () if ":" in name}
-    chosen = {name: among[name] for name in _known(rungs, among, "rungs") if among[name].short or not short}
+    chosen = {name: among[name] for name in _known(rungs, among, "rungs") if rungs or among[name].short or not short}
     _known(named, {who: None for rung in chosen.values() for who in rung.claims}, "agents")
     tried = range(1 if short else SEEDS) if seeds is None else seeds
     entries = [
         Entry(rung, name, who, seed)
         for rung in chosen.values()
-        for name, who in (
-            {name: who for name, who in rung.claims.items() if _asked(name, rung, agents, short)} | own
-        ).items()
+        for name, who in [*((name, rung.claims[name]) for name in _asked(rung, agents, short)), *own.items()]
         for seed in (tried if isinstance(who, Agent) else [0])
     ]
     made = climbs(entries, None if folder is None else Path(folder), workers=workers, progress=progress)
@@ -78,10 +76,10 @@ def certify(
     return result
 
 
-def _asked(name: str, rung: Rung, agents: Sequence[str] | None, short: bool) -> bool:
-    if agents is not None:
-        return name in agents
-    return not short or name in rung.held
+def _asked(rung: Rung, agents: Sequence[str] | None, short: bool) -> list[str]:
+    """Names of those that are to climb `rung`."""
+    among = agents if agents is not None else rung.held if short else list(rung.claims)
+    return [name for name in rung.claims if name in among]
 
 
 def _known(names: Sequence[str] | None, among: Mapping[str, Any], what: str) -> Sequence[str]:
@@ -106,14 +104,18 @@ def _own(place: str) -> Agent:
     if "" not in sys.path:
         sys.path.insert(0, "")  # the current directory, as `python -m` would have it
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name, None)
+        agent = found() if isinstance(found, type) else found
     except ModuleNotFoundError as error:
         raise ConfigError(
             "an own agent must be module:name, importable from the current directory", f"no module {error.name!r}"
         ) from None
-    except AttributeError:
-        raise ConfigError(f"module {module!r} must have {name!r}", "no such name in it") from None
-    agent = found() if isinstance(found, type) else found
+    except TypeError as error:
+        raise ConfigError(
+            f"{place} must be built without arguments", str(error), remedy="name an object instead"
+        ) from error
+    if found is None:
+        raise ConfigError(f"module {module!r} must have {name!r}", "no such name in it")
     if not isinstance(agent, Agent):
         raise ConfigError(
             f"{place} must be an agent", f"{type(agent).__name__} without `fit`",

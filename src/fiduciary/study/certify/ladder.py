@@ -7,14 +7,14 @@ kind of action fits and its theory promises the optimum; those that no bar binds
 from dataclasses import replace
 from typing import Any
 
-from fiduciary.agents import (
-    A2C, CMAES, DDPG, DQN, GORP, MLP, PPO, SAC, TD3, Cloning, ExoQ, Head, Pathwise, Training,
-)  # fmt: skip
-from fiduciary.agents.rules import Cash
+import torch
+
+from fiduciary.agents import A2C, CMAES, DDPG, DQN, GORP, MLP, PPO, SAC, TD3, Cloning, ExoQ, Head, Pathwise, Training
 from fiduciary.envs import tabular
-from fiduciary.envs.almgren_chriss import AlmgrenChriss
+from fiduciary.envs.almgren_chriss import AlmgrenChriss, Schedule
 from fiduciary.envs.merton import Merton
 from fiduciary.envs.ou_spread import OUSpread, SScore
+from fiduciary.study.certify import decisions
 from fiduciary.study.certify.rung import Rung, exact
 
 GAMMA_TABLE, GAMMA_SPREAD = 0.9, 0.95
@@ -29,7 +29,7 @@ FALLING = Training(schedule="linear", clip=0.5)
 
 def ladder() -> dict[str, Rung]:
     """All rungs by name, from the easiest on."""
-    rungs = [*_tables(), *_portfolios(), *_spreads(), _order()]
+    rungs = [*_tables(), *_portfolios(), *_spreads(), _order(), *decisions.rungs()]
     return {rung.name: rung for rung in rungs}
 
 
@@ -52,7 +52,7 @@ def _tables() -> list[Rung]:
         ),
         Rung(
             "trading, tabular, mixed", tabular.trading(space="simplex"), GAMMA_TABLE,
-            {"DDPG": DDPG(**off_policy), "TD3": TD3(**off_policy), "SAC": SAC(**off_policy)}, **common,
+            {"DDPG": DDPG(**off_policy), "TD3": TD3(**off_policy), "SAC": SAC(**off_policy)}, **common, short=False,
         ),
         Rung(
             "execution, tabular", tabular.execution(), 1.0,
@@ -70,10 +70,9 @@ def _portfolios() -> list[Rung]:
         net=SMALL, updates=120, accounts=1_024, steps=16, batch=4_096, epochs=4, gamma=1.0, trace=0.9, lr=1e-2,
         training=FALLING,
     )  # fmt: skip
-    path = Pathwise(net=WIDE, updates=200, accounts=512, horizon=kelly.steps, sequence=False, training=GENTLE)
-    quadratic = replace(path, utility="mean-variance", risk_aversion=merton.risk_aversion)
+    path = Pathwise(net=WIDE, updates=400, accounts=512, horizon=kelly.steps, sequence=False, training=GENTLE)
     # Log utility is myopic (Mossin 1968): the best weight of one step is the best one of all.
-    myopic = ExoQ(net=LINEAR, updates=150, gamma=0.0, sequence=0, lr=5e-2, training=GENTLE)
+    myopic = ExoQ(net=LINEAR, updates=300, gamma=0.0, sequence=0, lr=5e-2, training=GENTLE)
     td3 = TD3(net=WIDE, gamma=1.0, updates=2_000)
     dqn = DQN(net=WIDE, gamma=0.0, updates=2_000, batch=512, replay=200_000, lr=2e-3, training=COSINE)
     common: dict[str, Any] = {"worlds": 10_000}
@@ -81,7 +80,8 @@ def _portfolios() -> list[Rung]:
         Rung("kelly", kelly, 1.0, {"Pathwise": path, "PPO": ppo, "TD3": td3}, **common),
         Rung("kelly, levels", levels, 1.0, {"ExoQ": myopic, "PPO": ppo, "DQN": dqn}, **common),
         Rung(
-            "merton", merton, 1.0, {"Pathwise": quadratic, "PPO": ppo}, certainty=merton.log_equivalent, short=False, **common
+            "merton", merton, 1.0, {"Pathwise": replace(path, utility="reward"), "PPO": ppo},
+            certainty=merton.log_equivalent, short=False, **common,
         ),
         Rung("kelly, costs", costs, 1.0, {"Pathwise": path, "TD3": td3}, **common),
     ]  # fmt: skip
@@ -95,12 +95,11 @@ def _spreads() -> list[Rung]:
         net=WIDE, gamma=GAMMA_SPREAD, updates=4_000, batch=512, replay=200_000, copy_every=100, lr=2e-3, training=COSINE
     )
     a2c = A2C(net=WIDE, updates=1_500, gamma=GAMMA_SPREAD, lr=2e-3)
-    # Wealth is capital and profit, so that the mean return of a bar is its profit, in units of an all but constant capital.
     path = Pathwise(
-        net=DEEP, utility="mean-variance", risk_aversion=0.0, updates=500, accounts=256, horizon=30, sequence=False,
+        net=DEEP, utility="reward", updates=500, accounts=256, horizon=30, sequence=False,
         training=GENTLE,
     )  # fmt: skip
-    whole = {"ExoQ": exoq, "PPO": ppo, "DQN": dqn, "A2C": a2c, "s-score rule": SScore()}
+    whole: dict[str, Any] = {"ExoQ": exoq, "PPO": ppo, "DQN": dqn, "A2C": a2c, "s-score rule": SScore()}
     td3 = TD3(net=WIDE, gamma=GAMMA_SPREAD, updates=3_000)
     return [
         Rung("spread", OUSpread(), GAMMA_SPREAD, whole, worlds=10_000),
@@ -115,26 +114,16 @@ def _order() -> Rung:
     """Almgren-Chriss execution."""
     env = AlmgrenChriss(1e-6)
     ppo = PPO(net=WIDE, updates=40, accounts=64, steps=20, batch=320, epochs=5, gamma=1.0, lr=3e-3)
-    # E + lambda V and E + k sqrt(V) are least on the same schedule where k = 2 lambda sqrt(V); the mean over the worst share q of
-    # normal outcomes is E + k sqrt(V) with k = phi(z_q) / q, here 1.21 for 0.27.
     path = Pathwise(
-        net=WIDE,
-        utility="cvar",
-        tail=0.27,
-        updates=300,
-        accounts=1_024,
-        horizon=env.steps,
-        sequence=False,
-        training=GENTLE,
-    )
+        net=WIDE, utility="reward", updates=200, accounts=256, horizon=env.steps, sequence=False, training=GENTLE
+    )  # fmt: skip
     off_policy: dict[str, Any] = {"net": WIDE, "gamma": 1.0, "updates": 2_000}
-    agents = {
-        "Pathwise": path,
+    agents: dict[str, Any] = {
         "PPO": ppo,
         "DDPG": DDPG(**off_policy),
         "TD3": TD3(**off_policy),
         "SAC": SAC(**off_policy),
     }
-    return Rung(
-        "execution", env, 1.0, {**agents, "sell all at once": Cash("box")}, worlds=100
-    )  # the reward is free of chance
+    slices = Schedule(1.0 / torch.arange(env.steps, 0, -1, dtype=torch.float64))
+    # One world is enough: the reward is free of chance.
+    return Rung("execution", env, 1.0, {"Pathwise": path, **agents, "equal slices": slices}, worlds=1)
