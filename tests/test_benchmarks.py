@@ -10,7 +10,7 @@ import pytest
 
 HERE = Path(__file__).parents[1] / "benchmarks"
 RESULTS = sorted((HERE / "results").glob("*.json"))
-ROWS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("bench", "rows"))
+ROWS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("bench", "rows", "walking"))
 KEYS = {
     "row", "issue", "value", "unit", "target", "better", "peer", "peer_value", "n", "interval", "command", "commit", "seconds",
     "note", "met", "hardware",

@@ -119,6 +119,7 @@ def test_what_is_done_is_not_repeated(tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(tmp_path):
     rungs = _rungs(guess=Random(), again=Random())
     one, two = (_climb(rungs, workers=workers, folder=tmp_path / str(workers)) for workers in (1, 2))
@@ -144,7 +145,8 @@ def test_an_own_agent_tries_every_rung(monkeypatch):
     ("place", "said"),
     [
         ("no_such_module:X", "no module 'no_such_module'"), ("user_agents:Missing", "'Missing'"),
-        ("user_agents:NOTHING", "must be an agent"), ("user_agents:Demanding", "without arguments"), ("Wise", "did you mean 'wise'"),
+        ("user_agents:NOTHING", "must be an agent"), ("user_agents:Demanding", "without arguments"),
+        ("Wise", "did you mean 'wise'"),
     ],
 )  # fmt: skip
 def test_agents_that_cannot_be_had(monkeypatch, place, said):

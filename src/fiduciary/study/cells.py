@@ -80,7 +80,7 @@ def compute(task: Task, tell: Tell) -> None:
     )
     for test in task.tests:
         lived = _live(key, "test", test.env, policy)
-        stress = stressed(test.env, policy, _rng(key, "test"), steps=len(lived.reward)) if task.stress else {}
+        stress = stressed(test.env, policy, _rng(key, "test"), lived=lived) if task.stress else {}
         cell = schema.Cell(
             account=key.account, policy=key.policy, seed=key.seed, split=test.split, path=test.path,
             train_return=math.nan if train is None else float(rate_of_return(train.wealth)),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fiduciary.agents.rules import Cash
 from fiduciary.core.types import Env, Obs, Policy, Prophet, Repriced
-from fiduciary.evaluation.rollout import rollout
+from fiduciary.evaluation.rollout import Trajectory, rollout
 
 COSTS = (0.0, 2.0, 5.0)
 """Multiples of the study's own costs; once is the test itself."""
@@ -57,21 +57,30 @@ def name_of_lag(bars: int) -> str:
     return f"{bars} bar{'s' if bars != 1 else ''} later"
 
 
-def stressed(env: Env[Any], policy: Policy | Prophet, rng: torch.Generator, *, steps: int) -> dict[str, list[float]]:
+def stressed(
+    env: Env[Any], policy: Policy | Prophet, rng: torch.Generator, *, lived: Trajectory
+) -> dict[str, list[float]]:
     """Wealth [T+1] of `policy` in `env` under every condition, by its name; costs only where `env` can be repriced.
 
-    T = `steps`: an account that ends earlier keeps its last value.
+    Args:
+        env: the test.
+        policy: who lived through it; prophets are not stressed.
+        rng: draws the same world each time.
+        lived: the test at its own costs, of T steps; an account that ends earlier keeps its last value.
     """
-    seed, out = rng.get_state(), {}
     if isinstance(policy, Prophet):
         return {}
     variants: dict[str, tuple[Env[Any], Policy]] = {
         name_of_lag(bars): (env, Late(policy, bars, Cash(env.spec.space))) for bars in LAGS
     }
-    if isinstance(env, Repriced):
+    # Where trades cost nothing, any multiple of that is the test itself.
+    free = bool(lived.traded.any()) and not lived.fees.any()
+    out = {name_of_costs(multiple): lived.wealth.tolist() for multiple in COSTS if free}
+    if isinstance(env, Repriced) and not free:
         variants |= {name_of_costs(multiple): (env.at_costs(multiple), policy) for multiple in COSTS}
+    seed = rng.get_state()
     for name, (world, who) in variants.items():
-        rng.set_state(seed)  # the same worlds each time
+        rng.set_state(seed)
         wealth = rollout(world, who, rng=rng).wealth.tolist()
-        out[name] = (wealth + wealth[-1:] * steps)[: steps + 1]
+        out[name] = (wealth + wealth[-1:] * len(lived.reward))[: len(lived.wealth)]
     return out
