@@ -25,8 +25,8 @@ TABLE = {
 """(fee in bp, Whalley-Wilmott band for a = 1 rather than the delta) -> entropic a = 1, a = 50, shortfall of the worst tenth."""
 GATE = 0.0246
 AGENT = Pathwise(
-    net=MLP((), Head((32, 32))), utility="reward", updates=300, accounts=256, horizon=20, sequence=False,
-    training=Training(schedule="linear", clip=1e9),
+    net=MLP((), Head((64, 64))), utility="reward", updates=700, accounts=512, horizon=20, sequence=False,
+    training=Training(schedule="cosine", clip=1e9),
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ _PLACES = {
     "Yardstick": "fiduciary.study:Yardstick",
     "check_agent": "fiduciary.core.checks:check_agent",
     "check_env": "fiduciary.core.checks:check_env",
+    "check_factor": "fiduciary.core.checks:check_factor",
     "check_policy": "fiduciary.core.checks:check_policy",
     "agents": "fiduciary.agents",
     "costs": "fiduciary.markets.costs",
@@ -35,6 +36,7 @@ __all__ = [
     "agents",
     "check_agent",
     "check_env",
+    "check_factor",
     "check_policy",
     "costs",
     "data",
@@ -52,7 +54,7 @@ __all__ = [
 if TYPE_CHECKING:
     from fiduciary import agents, data, envs, factors, markets, records, reports
     from fiduciary.agents import rules
-    from fiduciary.core.checks import check_agent, check_env, check_policy
+    from fiduciary.core.checks import check_agent, check_env, check_factor, check_policy
     from fiduciary.evaluation import metrics, splits
     from fiduciary.markets import costs, venue
     from fiduciary.study import Study, Yardstick

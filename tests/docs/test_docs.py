@@ -22,7 +22,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglo
 BY_NAME = {str(page.relative_to(ROOT)): page for page in PAGES}
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-INLINE_COMMAND = re.compile(r"`(fiduciary (?:run|show|check|data) [^`]+)`")
+INLINE_COMMAND = re.compile(r"`(fiduciary (?:run|show|check|placebo|certify|data) [^`]+)`")
 
 
 class Block(NamedTuple):

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from fiduciary.core.errors import ConfigError
-from fiduciary.core.types import Ledger, Obs, Solution, Spec, Step, transition
+from fiduciary.core.types import Ledger, Obs, Solution, Spec, Step
 from fiduciary.envs.tabular import nothing
 from fiduciary.markets.brownian import Brownian, Lattice, call
 
@@ -132,8 +132,8 @@ class Hedging:
         before, now = self.wealth(state), self.wealth(after)
         reward = self._utility(now) - torch.where(state.t > 0, self._utility(before), 0.0)
         ledger = Ledger(now - before + fees, -fees, torch.zeros_like(fees), torch.zeros_like(fees))
-        step = transition(torch.where(live, reward, 0.0), last=after.t >= self.steps, ledger=ledger, traded=traded)
-        return after, step._replace(discount=(~step.last).double())
+        last = after.t >= self.steps
+        return after, Step(torch.where(live, reward, 0.0), (~last).double(), last, ledger, traded)
 
     def wealth(self, state: Book) -> Tensor:
         """Cash and holding, less the call at its Black-Scholes price (at expiry: what is owed)."""
@@ -179,7 +179,8 @@ class Hedging:
             more = (g + fee).flip(0).cummin(0).values.flip(0) - fee
             cost = torch.minimum(more, (g - fee).cummin(0).values + fee)
         risk = float(cost[0, len(price) // 2])
-        return Solution(float(self._utility(torch.tensor(self.capital - risk))), Band(self, lattice, _stack(edges)))
+        value = -math.expm1(self.risk_aversion * risk) / self.risk_aversion
+        return Solution(value, Band(self, lattice, torch.stack(edges[::-1], dim=1)))
 
     def certainty(self, value: float) -> float:
         """Money whose utility is `value`, -(1 / a) ln(1 - a value): minus the entropic risk."""
@@ -199,8 +200,8 @@ class Hedging:
     @cached_property
     def _opening(self) -> float:
         """Wealth at the opening mark."""
-        price = call(torch.tensor(self.spot), self.strike, sigma=self.sigma, years=torch.tensor(self.years))[0]
-        return self.capital - float(price)
+        spot, start = torch.tensor(self.spot, dtype=torch.float64), torch.tensor(0)
+        return self.capital - float(self._call(spot, start)[0])
 
     def _call(self, spot: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Price, delta and gamma of the call on date t."""
@@ -282,8 +283,3 @@ def _order(holding: Tensor) -> Tensor:
 
 def _lowest(cost: Tensor) -> Tensor:
     return cost.argmin(0).double()
-
-
-def _stack(edges: list[Tensor]) -> Tensor:
-    """Edges from the last date back, [2, n] each, as [2, T, n]."""
-    return torch.stack(edges[::-1], dim=1)

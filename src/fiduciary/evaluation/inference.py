@@ -98,10 +98,10 @@ def judge(
 
 def _word(low: float, high: float, confidence: float) -> tuple[Word, str]:
     if low > 0:
-        return "evidence for", f"the whole {confidence:.1%} interval of the difference lies above zero"
+        return "evidence for", f"the whole {100 * confidence:.4g} % interval of the difference lies above zero"
     if high < 0:
-        return "evidence against", f"the whole {confidence:.1%} interval of the difference lies below zero"
-    return "no evidence", f"the {confidence:.1%} interval of the difference holds zero"
+        return "evidence against", f"the whole {100 * confidence:.4g} % interval of the difference lies below zero"
+    return "no evidence", f"the {100 * confidence:.4g} % interval of the difference holds zero"
 
 
 def _day_means(x: Floats, block: float, draws: int, rng: np.random.Generator) -> Floats:
