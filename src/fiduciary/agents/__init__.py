@@ -2,6 +2,7 @@
 
 from fiduciary.agents.a2c import A2C
 from fiduciary.agents.allocation_rules import ALLOCATION
+from fiduciary.agents.bandits import KLUCB, UCB1, LinThompson, LinUCB, Thompson
 from fiduciary.agents.cloning import Cloning
 from fiduciary.agents.ddpg import DDPG
 from fiduciary.agents.distributional import Distributional
@@ -22,6 +23,6 @@ from fiduciary.agents.training import Training
 
 __all__ = [
     "A2C", "ALLOCATION", "CMAES", "Cloning", "DDPG", "DQN", "Distributional", "EIIE", "ExoQ", "GORP", "GRU", "Head",
-    "Hindsight", "LSTM", "MLP", "NetPolicy", "PPO", "Pathwise", "SAC", "SQIRL", "TCN", "TD3", "TIMING", "Training",
-    "Transformer", "load",
+    "Hindsight", "KLUCB", "LSTM", "LinThompson", "LinUCB", "MLP", "NetPolicy", "PPO", "Pathwise", "SAC", "SQIRL", "TCN", "TD3",
+    "TIMING", "Thompson", "Training", "Transformer", "UCB1", "load",
 ]  # fmt: skip

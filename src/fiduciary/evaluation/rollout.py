@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fiduciary.core.types import Env, Ledger, Policy, Step
+from fiduciary.core.types import Env, Ledger, Obs, Policy, Step
 
 Floats = NDArray[np.float64]
 
@@ -38,23 +38,22 @@ class Trajectory(NamedTuple):
 def rollout(env: Env[Any], policy: Policy, *, rng: torch.Generator, explore: bool = False) -> Trajectory:
     """Run one episode of `policy`, greedy unless `explore`; `rng` draws the world (and the exploration)."""
     state, carry = env.init(1, rng), None
-    opening = _snapshot(env, state)
-    snapshots, steps = [opening], []
+    obs = env.observe(state)
+    snapshots, steps = [_snapshot(env, state, obs)], []
     last = False
     while not last:
-        action, carry = policy.act(env.observe(state), carry, rng if explore else None)
+        action, carry = policy.act(obs, carry, rng if explore else None)
         state, step = env.step(state, action)
-        last = bool(step.last.all())
-        snapshots.append(_snapshot(env, state))
+        last, obs = bool(step.last.all()), env.observe(state)
+        snapshots.append(_snapshot(env, state, obs))
         steps.append((action[0].tolist(), _traded(step), _charges(step.ledger), float(step.reward)))
     days, wealth, mark, exposure = (np.array(column) for column in zip(*snapshots, strict=True))
     actions, traded, fees, reward = (np.array(column) for column in zip(*steps, strict=True))
     return Trajectory(days, wealth, mark, exposure, actions, traded, fees, reward)
 
 
-def _snapshot(env: Env[Any], state: Any) -> tuple[int, float, float, float]:
-    exposure = float(env.observe(state).account[0, 0])
-    return int(env.when(state)), float(env.wealth(state)), float(env.mark(state)), exposure
+def _snapshot(env: Env[Any], state: Any, obs: Obs) -> tuple[int, float, float, float]:
+    return int(env.when(state)), float(env.wealth(state)), float(env.mark(state)), float(obs.account[0, 0])
 
 
 def _traded(step: Step) -> float:

@@ -35,7 +35,7 @@ def rungs() -> list[Rung]:
 def _hedging() -> Rung:
     """Regret in % of the least entropic risk. Whalley and Wilmott's band is the limit of small costs: a learner may beat it."""
     env = Hedging(steps=10)
-    off_policy: dict[str, Any] = {"net": BENT, "gamma": 1.0, "updates": 3_000, "reward_scale": 10.0}
+    off_policy: dict[str, Any] = {"net": BENT, "gamma": 1.0, "updates": 2_000, "reward_scale": 10.0}
     return Rung(
         "hedging", env, 1.0,
         {

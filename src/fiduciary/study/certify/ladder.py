@@ -89,7 +89,7 @@ def _portfolios() -> list[Rung]:
 
 def _spreads() -> list[Rung]:
     """A mean-reverting spread with costs, in whole positions and in any."""
-    ppo = PPO(net=WIDE, updates=60, batch=1_024, epochs=4, gamma=GAMMA_SPREAD, lr=3e-3, training=FALLING)
+    ppo = PPO(net=WIDE, updates=90, batch=1_024, epochs=4, gamma=GAMMA_SPREAD, lr=3e-3, training=FALLING)
     exoq = ExoQ(net=WIDE, updates=200, gamma=GAMMA_SPREAD, sequence=0, training=GENTLE)
     dqn = DQN(
         net=WIDE, gamma=GAMMA_SPREAD, updates=4_000, batch=512, replay=200_000, copy_every=100, lr=2e-3, training=COSINE
