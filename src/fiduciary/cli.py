@@ -202,7 +202,7 @@ def placebo(
 @app.command(
     help_epilogue=_examples(
         "fiduciary certify --short",
-        "fiduciary certify PPO DQN --rung stopping",
+        "fiduciary certify PPO DQN --rung chain",
         "fiduciary certify my_module:MyAgent",
     )
 )

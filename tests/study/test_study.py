@@ -93,6 +93,11 @@ def test_what_a_users_code_does_is_part_of_the_identity(one, other):
     assert identity.digest(one) == identity.digest(one)
 
 
+def test_the_numbers_of_a_tensor_are_part_of_the_identity():
+    assert identity.digest(torch.ones(2)) != identity.digest(torch.zeros(2))
+    assert identity.digest(torch.ones(2)) != identity.digest(torch.ones(1, 2))
+
+
 def test_identity_does_not_depend_on_the_process():
     code = (
         "from fiduciary.records.identity import digest\n"

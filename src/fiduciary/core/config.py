@@ -16,7 +16,8 @@ def read(path: str | Path, into: type[C], overrides: Sequence[str] = ()) -> C:
     """Read `path` into the dataclass `into`, after applying `overrides` such as `"agent.lr=0.0003"`.
 
     Where a field may be one of several dataclasses, its table says which by `kind`, the class's name in any case, with or
-    without hyphens; without `kind` it is the class of the field's default, or the first where there is none. An override of `kind` drops what the file says of the other kind.
+    without hyphens; without `kind` it is the class of the field's default, or the first where there is none. An override of
+    `kind` drops what the file says of the other kind.
 
     Raises:
         ConfigError: the file is missing or no TOML, a key is unknown (the nearest is named), a value does not fit.

@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 import subprocess
+import sys
 import types
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 SHAPING = ("core", "data", "factors", "markets", "envs", "agents", "adapters", "evaluation", "records", "study")
 PACKAGES = (
     "fiduciary", "torch", "numpy", "polars", "TA-Lib", "pydantic", "gymnasium", "stable-baselines3", "optuna", "cma",
+    "arch", "skfolio",
 )  # fmt: skip
 
 
@@ -32,6 +34,9 @@ def effective(value: Any) -> Any:
         return [effective(part) for part in value]
     if isinstance(value, set | frozenset):
         return sorted(repr(part) for part in value)
+    # A tensor can only be here if torch was loaded, and loading it is dear.
+    if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):
+        value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
         return {"shape": list(value.shape), "sha256": hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()}
     if isinstance(value, functools.partial):
