@@ -179,7 +179,7 @@ def _expected(buy, sell, steps):
 def test_luck_expects_the_trades_and_the_exposure_that_it_matches(wants):
     exposure = np.array([False, *wants], dtype=float)
     traded = np.diff(exposure)
-    luck = RandomTrades.matching(traded, exposure)
+    luck = RandomTrades.matching(traded, np.ones_like(exposure), exposure)
     # At the bounds no pace has both; elsewhere both are exact.
     assume(1e-9 < luck.buy < 1.0 - 1e-9 and 1e-9 < luck.sell < 1.0 - 1e-9)
     wanted = (np.count_nonzero(traded), exposure[:-1].sum())
@@ -187,16 +187,16 @@ def test_luck_expects_the_trades_and_the_exposure_that_it_matches(wants):
 
 
 def test_matching_buy_and_hold_buys_at_once_and_holds():
-    luck = RandomTrades.matching(np.array([1.0, 0, 0, 0]), np.array([0.0, 1, 1, 1, 1]))
+    luck = RandomTrades.matching(np.array([1.0, 0, 0, 0]), np.ones(5), np.array([0.0, 1, 1, 1, 1]))
     assert (luck.buy, luck.sell) == pytest.approx((1.0, 0.0))
-    never = RandomTrades.matching(np.zeros(4), np.zeros(5))
+    never = RandomTrades.matching(np.zeros(4), np.ones(5), np.zeros(5))
     assert (never.buy, never.sell) == (0.0, 0.0)
 
 
 def test_luck_keeps_its_promise_in_an_environment():
     env = _env(window=2)
     path = rollout(env, MovingAverage(5, 20), rng=torch.Generator())
-    luck = RandomTrades.matching(path.traded, path.exposure)
+    luck = RandomTrades.matching(path.traded, path.wealth, path.exposure)
     state, trades, held = env.init(4000, torch.Generator()), 0.0, 0.0
     rng = torch.Generator().manual_seed(3)
     for _ in range(env.spec.horizon):
@@ -237,7 +237,7 @@ def test_quotes_have_names_and_are_named_fully():
     "make",
     [
         lambda: Momentum(10, 10), lambda: MovingAverage(20, 5), lambda: MACD(26, 12), lambda: RandomTrades(1.5, 0.0),
-        lambda: RandomTrades.matching(np.zeros(3), np.ones(4)),
+        lambda: RandomTrades.matching(np.zeros(3), np.ones(4), np.ones(4)),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_mean_what_they_say(make):

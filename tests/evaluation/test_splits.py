@@ -143,8 +143,8 @@ def test_steps_may_leave_gaps_but_not_overlap():
         ({"valid": -1}, "`valid` must be a positive number"),
         ({"step": 0}, "`step` must be a positive number"),
         ({"purge": -1}, "`purge` must be a number of bars, not negative"),
-        ({"purge": 20}, "the training must hold a bar or more"),
-        ({"valid": 5, "purge": 5}, "the validation must hold a bar or more"),
+        ({"purge": 20}, "the training must hold two bars or more"),
+        ({"valid": 5, "purge": 5}, "the validation must hold two bars or more"),
         ({"train": "9y", "test": "2y"}, r"one training, validation and test, got 3652 dates .* load more history"),
     ],
 )

@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from fiduciary.agents.rules import BuyAndHold, Cash
+from fiduciary.agents.hindsight import Hindsight
+from fiduciary.agents.rules import BuyAndHold, Cash, Random
+from fiduciary.agents.weight_rules import EqualWeight, FixedMix, HoldWeights, RandomWeights
 from fiduciary.core.errors import ConfigError
 from fiduciary.core.types import Split
+from fiduciary.envs import PortfolioWeights
 from fiduciary.evaluation import splits
 from fiduciary.records.folder import RunFolder
 from fiduciary.records.paths import chained
@@ -140,3 +143,75 @@ def test_late_orders_come_late(env):
         late = Late(BuyAndHold(), bars, Cash())
         path = rollout(fold.test, late, rng=generator(0, "x"))
         assert np.flatnonzero(path.traded)[0] == bars
+
+
+def test_tests_of_one_pass_may_not_overlap(study, env):
+    days = [str(day) for day in env.panel.dates]
+    twice = [splits.dates(train=(days[30], days[a]), test=(days[100], days[140])) for a in (70, 90)]
+    with pytest.raises(ConfigError, match="tests of one pass through history must not overlap"):
+        replace(study, splits=twice)
+
+
+def test_one_seed_proves_nothing_however_many_passes_it_makes(study, env, tmp_path):
+    class Buyer:
+        def fit(self, env, *, rng, watch=None, valid=None):
+            return Random() if watch else BuyAndHold()
+
+    every = splits.combinatorial(env.panel.dates[30:], 4, 2)
+    done = run(replace(study, splits=every, seeds=(0,), candidates={"lone": Buyer()}), tmp_path / "run")
+    assert done.figure("rate_of_return", "lone").n == 3
+    assert done.verdict.reason == "one seed cannot tell skill from the luck of training"
+    assert "learned later" in {alarm.kind for alarm in done.result.alarms}
+
+
+def test_time_between_tests_is_no_time(study, env, tmp_path):
+    days = [str(day) for day in env.panel.dates]
+    apart = [
+        splits.dates(train=(days[10], days[39]), test=pair) for pair in ((days[40], days[60]), (days[120], days[140]))
+    ]
+    gap = run(replace(study, splits=apart), tmp_path / "apart").result.bars_per_year
+    assert 250 < gap < 270
+
+
+def test_an_account_in_weights_with_shorts_can_be_cash_and_can_be_ruined(walk, tmp_path):
+    env = PortfolioWeights(walk, window=3, short=0.5)
+    days = [str(day) for day in walk.dates]
+    split = splits.dates(train=(days[30], days[90]), test=(days[91], days[150]))
+    wild = replace(env, short=40.0)
+    for problem, mix in ((env, (0.5, 0.5)), (wild, (-40.0, 41.0))):
+        who = FixedMix(mix, short=problem.short)
+        done = run(
+            Study("q", problem, FixedMix((0.5, 0.5), short=problem.short), {"mix": who}, split), tmp_path / str(mix)
+        )
+        assert done.figure("exposure", "cash").mean == done.figure("turnover", "cash").mean == 0.0
+        assert done.verdict.word in ("no evidence", "evidence against", "evidence for")
+        assert all(wealth > 0 for cell in done.cells for wealth in cell.test.wealth)
+
+
+def test_random_weights_keep_the_pace_of_a_weights_policy(walk, tmp_path):
+    env, days = PortfolioWeights(walk, window=3), [str(day) for day in walk.dates]
+    split = splits.dates(train=(days[30], days[90]), test=(days[91], days[150]))
+    study = Study(
+        "q", env, EqualWeight(), {"hold": HoldWeights()}, split,
+        baselines={"random": Matched(RandomWeights.matching), "best": Hindsight()},
+    )  # fmt: skip
+    done = run(study, tmp_path / "run")
+    assert done.figure("rate_of_return", "best").mean >= done.figure("rate_of_return", "hold").mean
+    assert done.figure("turnover", "random").mean <= 2 * done.figure("turnover", "hold").mean + 1
+    with pytest.raises(ConfigError, match="must act as portfolio-weights asks"):
+        run(replace(study, baselines={"random": Matched()}), tmp_path / "wrong")
+
+
+def test_sinks_hear_of_candidates_alone(study, tmp_path):
+    heard = []
+
+    class Ear:
+        def progress(self, key, done, total, figures): ...
+
+        def finish(self, key, settings, figures):
+            heard.append(key.policy)
+
+        def close(self): ...
+
+    replace(study, baselines={"random": Matched()}).run(tmp_path / "run", progress=False, sinks=[Ear()])
+    assert set(heard) == {"learner"}

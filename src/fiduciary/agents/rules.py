@@ -28,9 +28,11 @@ class Cash:
 
     Attributes:
         space: of the problem's actions.
+        short: `Spec.short` of the problem.
     """
 
     space: Space = "discrete"
+    short: float = 0.0
 
     def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
         """Action 0; no order in a box; all weight on the first component, cash, of a simplex."""
@@ -38,7 +40,9 @@ class Cash:
             return torch.zeros(len(obs.legal), dtype=torch.int64, device=obs.legal.device), carry
         nothing = torch.zeros(obs.legal.shape, dtype=torch.float64, device=obs.legal.device)
         if self.space == "simplex":
+            nothing += self.short
             nothing[:, 0] = 1.0
+            nothing /= nothing.sum(-1, keepdim=True)
         return nothing, carry
 
 

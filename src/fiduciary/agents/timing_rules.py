@@ -185,7 +185,9 @@ class RandomTrades:
                 raise ConfigError(f"`{name}` must be a probability", repr(getattr(self, name)))
 
     @classmethod
-    def matching(cls, traded: NDArray[np.float64], exposure: NDArray[np.float64], *, seed: int = 0) -> "RandomTrades":
+    def matching(
+        cls, traded: NDArray[np.float64], wealth: NDArray[np.float64], exposure: NDArray[np.float64], *, seed: int = 0
+    ) -> "RandomTrades":
         """The rule that expects as many trades n and as many bars in the stock H as a trajectory of T steps had.
 
             E[H] = sum_t pi_t,  E[n] = a (T - H) + b H      pi_t+1 = pi_t (1 - b) + (1 - pi_t) a,  pi_0 = 0
@@ -195,6 +197,7 @@ class RandomTrades:
 
         Args:
             traded: [T] money of each step's fill, 0 = none.
+            wealth: [T+1] money; not needed for all-in trades.
             exposure: [T+1] fraction of wealth at risk, from the opening on.
             seed: of the rule's stream.
         """

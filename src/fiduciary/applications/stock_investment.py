@@ -124,14 +124,15 @@ class Combinatorial:
     Attributes:
         between: first and last date of all.
         groups, tests: N groups of dates, of which k are tested at a time.
-        purge, embargo: bars left out of training before and after each test.
+        purge, embargo: bars left out of training before and after each test; the embargo covers a window of 20 bars and the
+            longest look-back of the shipped factors.
     """
 
     between: tuple[str, str]
     groups: int = 6
     tests: int = 2
     purge: int = 20
-    embargo: int = 20
+    embargo: int = 45
 
     def splits(self, calendar: Days) -> tuple[Split, ...]:
         """One split for each choice of tests and each of these."""

@@ -144,6 +144,7 @@ class Spec:
         space: what an action is.
         assets: names of the N assets whose bars stand side by side in a view; none = one.
         quotes: names of the P raw prices of a view, such as open, high, low, close, volume; none = not shown.
+        short: s, the largest short weight of one asset in a simplex, whose point p then means weights (1 + N s) p - s.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Spec:
     space: Space = "discrete"
     assets: tuple[str, ...] = ()
     quotes: tuple[str, ...] = ()
+    short: float = 0.0
 
 
 class Source(NamedTuple):

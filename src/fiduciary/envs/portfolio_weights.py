@@ -205,6 +205,7 @@ class PortfolioWeights:
             alarms=self._alarms(),
             space="simplex",
             assets=symbols,
+            short=self.short,
             quotes=self.panel.fields,
         )
 

@@ -285,7 +285,7 @@ OF_RETURNS: dict[str, Callable[[Floats, Floats | float, float], Floats]] = {
 
 
 def summary(
-    days: NDArray[np.int64], wealth: Floats, risk_free: Floats, traded: Floats, fees: Floats
+    days: NDArray[np.int64], wealth: Floats, risk_free: Floats, traded: Floats, fees: Floats, *, per_year: float = 0.0
 ) -> dict[str, float]:
     """The figures of one account, or of several added up, that a report shows.
 
@@ -295,8 +295,9 @@ def summary(
         risk_free: [T] return of idle cash over the same bars.
         traded: signed money of every fill of every account; less than `DUST` of mean wealth is rounding, not a trade.
         fees: [T] money, not positive.
+        per_year: bars in a year of its calendar; 0 = `bars_per_year` of `days`, which must then have no gaps.
     """
-    r, per_year = returns(wealth), bars_per_year(days)
+    r, per_year = returns(wealth), per_year or bars_per_year(days)
     of_returns = {name: float(figure(r, risk_free, per_year)) for name, figure in OF_RETURNS.items()}
     return {
         "rate_of_return": float(rate_of_return(wealth)),

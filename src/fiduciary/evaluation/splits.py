@@ -206,9 +206,9 @@ def _around(
 def _split(calendar: Dates, train: tuple[int, int], valid: tuple[int, int] | None, test: tuple[int, int]) -> Split:
     """The split of bars [first, stop)."""
     for name, bars in (("train", train), ("valid", valid), ("test", test)):
-        if bars is not None and bars[0] >= bars[1]:
+        if bars is not None and (held := max(0, bars[1] - bars[0])) < 2:
             raise ConfigError(
-                f"the {_NOUNS[name]} must hold a bar or more", f"none from {calendar[min(bars[0], len(calendar) - 1)]} on",
+                f"the {_NOUNS[name]} must hold two bars or more", f"{held} from {calendar[min(bars[0], len(calendar) - 1)]} on",
                 cause="`purge` is as long, or the calendar has a gap", remedy=f"lengthen `{name}` or purge less",
             )  # fmt: skip
     return Split(_between(calendar, *train), _between(calendar, *test), valid and _between(calendar, *valid))

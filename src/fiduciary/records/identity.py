@@ -18,7 +18,7 @@ import numpy as np
 SHAPING = ("core", "data", "factors", "markets", "envs", "agents", "adapters", "evaluation", "records", "study")
 PACKAGES = (
     "fiduciary", "torch", "numpy", "polars", "TA-Lib", "pydantic", "gymnasium", "stable-baselines3", "optuna", "cma",
-    "arch", "skfolio",
+    "arch", "scipy", "pandas", "statsmodels", "skfolio", "cvxpy-base", "clarabel",
 )  # fmt: skip
 
 

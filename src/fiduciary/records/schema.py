@@ -72,7 +72,7 @@ class Cell(Strict):
     valid_return: float | None = None
     valid_days: tuple[int, int] | None = None
     test: Path
-    curve: list[dict[str, float]]
+    curve: list[dict[str, Number]]
     trials: list[Trial] = []
     policy_file: str = ""
     split: int = 0
@@ -201,11 +201,11 @@ class Evidence(Strict):
     candidate: str
     differences: list[Difference]
     sharpe: SharpeTest
-    null: list[float]
+    null: list[Number]
     conditions: list[Condition]
     power: Power
     middle: Estimate
-    months: dict[str, float]
+    months: dict[str, Number]
 
 
 class Selection(Strict):
@@ -224,7 +224,7 @@ class Selection(Strict):
     spa: Number
     spa_lower: Number
     spa_upper: Number
-    confidence_set: dict[str, float]
+    confidence_set: dict[str, Number]
     pbo: Number
     configurations: int
 

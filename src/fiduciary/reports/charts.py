@@ -29,6 +29,8 @@ from fiduciary.reports.tables import MANY, Column
 
 MONTH = 21
 """Bars over which exposure is averaged, since day by day that of a busy account is a solid block."""
+DWARFING = 3
+"""Times the highest value of all other policies: who was above that would press their lines flat."""
 BOUGHT, SOLD = ("buy", 1, GAIN, "triangle-up"), ("sell", -1, LOSS, "triangle-down")
 
 
@@ -56,7 +58,8 @@ def exposure(fans: Sequence[Fan]) -> Chart:
 def rolling(fans: Sequence[Fan], window: int, per_year: float) -> Chart:
     """Annual Sharpe ratio over the last `window` bars, mean and range over draws, for candidates +-1.96 standard errors."""
     rolled = [fan._replace(days=fan.days[window:], wealth=rolling_sharpe(fan.wealth, window, per_year)) for fan in fans]
-    moved = [fan for fan in rolled if np.isfinite(fan.wealth).any()]
+    # Interest alone has a ratio as high as it is meaningless, and would press all others flat.
+    moved = [fan for fan in rolled if np.isfinite(fan.wealth).any() and fan.exposure.any()]
     own = [fan for fan in moved if fan.column.role == "candidate"]
     bands = [trace for place, fan in enumerate(own) for trace in _errors(fan, place, window, per_year)]
     return {
@@ -66,8 +69,10 @@ def rolling(fans: Sequence[Fan], window: int, per_year: float) -> Chart:
 
 
 def comparable(fans: Sequence[Fan]) -> list[str]:
-    """Policies that a chart of these fans shows only when asked, in the order of their choice."""
-    return [fan.column.policy for fan in fans if fan.column.role == "baseline"] if len(fans) > MANY else []
+    """Baselines shown only when asked for: all among many; else those that flatten the others, as hindsight does."""
+    high = DWARFING * max((fan.wealth.max() for fan in fans if fan.column.role != "baseline"), default=math.inf)
+    asked = (fan for fan in fans if fan.column.role == "baseline")
+    return [fan.column.policy for fan in asked if len(fans) > MANY or fan.wealth.max() > high]
 
 
 def trades(runs: Sequence[tuple[str, Path]], currency: str) -> Chart:

@@ -27,6 +27,7 @@ from fiduciary.reports.series import Draw
 POINTS = "points of log growth a year"
 ROW, MARGIN, NAME = 24, 64, 30
 BINS = 40
+TAILS = 0.01, 0.99
 
 
 class Bar(NamedTuple):
@@ -69,14 +70,15 @@ def conditions(found: Sequence[Condition], kind: str) -> Chart:
 
 def null(evidence: Evidence) -> Chart:
     """How often luck alone gives which difference, from its quantiles, with the difference found."""
-    quantiles = 100 * np.asarray(evidence.null)
-    edges = np.linspace(quantiles[0], quantiles[-1], BINS + 1)
+    quantiles, found = 100 * np.asarray(evidence.null), 100 * evidence.power.edge
+    # The luck of few seeds has tails (Student's t) beside which the hill itself would be one bar.
+    low, high = np.interp(TAILS, np.linspace(0, 1, len(quantiles)), quantiles)
+    edges = np.linspace(min(low, found), max(high, found), BINS + 1)
     share = np.diff(np.interp(edges, quantiles, np.linspace(0, 1, len(quantiles))))
     hill: Trace = {
         "type": "bar", "x": tidy((edges[1:] + edges[:-1]) / 2), "y": tidy(share), "name": "luck alone",
         "marker": {"color": GREYS[2]}, "hovertemplate": "%{x:+.1f} points: %{y:.1%}<extra></extra>",
     }  # fmt: skip
-    found = 100 * evidence.power.edge
     mark = line([found, found], [0, float(share.max()) * 1.05], "the difference found", CANDIDATES[0], "", width=2.4)
     plain = _plain(POINTS) | {"bargap": 0.04, "hovermode": "closest"}
     plain["yaxis"] |= {"showticklabels": False}

@@ -51,7 +51,8 @@ def rolling(window: int, per_year: float) -> str:
 def sharpe(test: SharpeTest, benchmark: str) -> list[tuple[str, str]]:
     """The tests of a Sharpe ratio as (what, finding)."""
     return [
-        ("Sharpe ratio a year", f"{number(test.sharpe)}{_interval(test.low, test.high)} (Lo 2002)"),
+        ("Sharpe ratio a year, seeds in equal parts",
+         f"{number(test.sharpe)}{_interval(test.low, test.high)} (Lo 2002)"),
         (f"Differs from that of {benchmark}", f"{p_value(test.ledoit_wolf)} (Ledoit and Wolf 2008)"),
         ("Probability that the true ratio is above zero",
          f"{percent(test.psr)} (probabilistic Sharpe ratio, Bailey and Lopez de Prado 2012)"),

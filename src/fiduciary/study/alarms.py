@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 KINDS = {
     "look-ahead": "An observation, a step or something fitted changes when the future is redrawn: the result is worthless.",
     "overlap": "A policy is judged on dates that it has learned.",
+    "learned later": "A policy learned on dates after those it is judged on.",
     "unobservable fill": "Orders are filled at a price that could not be had after the decision.",
     "free trading": "Trading costs nothing.",
     "free borrowing": "Borrowing shares costs nothing.",
@@ -111,7 +112,15 @@ def overlap(splits: Sequence[Split], cells: Sequence[schema.Cell]) -> list[Alarm
             learned, judged = (" to ".join(map(_iso, days)) for days in (cell.train_days, (first, last)))
             words.append(f"{cell.policy} learned {learned} and was judged {judged} ({_place(cell)}).")
     more = f" ({len(words) - 1} more like it)" if len(words) > 1 else ""
-    return [Alarm("overlap", f"{words[0]} A policy was judged on what it had learned{more}.")] if words else []
+    found = [Alarm("overlap", f"{words[0]} A policy was judged on what it had learned{more}.")] if words else []
+    later = [split for split in splits if split.train[1] > split.test[0]]
+    if later:
+        text = (
+            f"In {len(later)} of {len(splits)} splits the training goes on to {later[0].train[1]} and the test begins on "
+            f"{later[0].test[0]}: nobody could have traded so. Walk forward before you claim anything."
+        )
+        found.append(Alarm("learned later", text))
+    return found
 
 
 def silent(book: Book) -> list[Alarm]:

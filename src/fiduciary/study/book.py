@@ -37,6 +37,7 @@ class Book:
 
     def __init__(self, cells: Sequence[schema.Cell], accounts: Sequence[str], roles: Mapping[str, Role]) -> None:
         self.cells, self.accounts, self.roles = chained(cells), list(accounts), dict(roles)
+        self._parts = list(cells)
         self._cells = {(cell.account, cell.policy, Draw(cell.seed, cell.path)): cell for cell in self.cells}
         self._totals = {
             (policy, draw): total([cell.test for cell in self.of(policy, draw)])
@@ -46,7 +47,22 @@ class Book:
     @property
     def bars_per_year(self) -> float:
         """Of the total's calendar."""
-        return metrics.bars_per_year(np.array(self.total(CASH).days))
+        return self._per_year(self._parts_of(TOTAL, CASH))
+
+    def _parts_of(self, account: str, policy: str) -> list[schema.Path]:
+        """One pass of `policy` through its tests, split by split; several accounts together."""
+        groups: dict[int, list[schema.Path]] = {}
+        seed = self.draws(policy)[0].seed
+        for cell in self._parts:
+            if (cell.policy, cell.seed, cell.path) == (policy, seed, 0) and account in (TOTAL, cell.account):
+                groups.setdefault(cell.split, []).append(cell.test)
+        return [total(paths) for paths in groups.values()]
+
+    @staticmethod
+    def _per_year(tests: Sequence[schema.Path]) -> float:
+        """Bars that a year of the tests' calendar holds; what lies between two tests is no time."""
+        bars, days = zip(*((len(test.days) - 1, test.days[-1] - test.days[0]) for test in tests), strict=True)
+        return float(sum(bars) * metrics.DAYS_PER_YEAR / sum(days))
 
     def draws(self, policy: str) -> list[Draw]:
         """Seeds and passes through history with which `policy` was run."""
@@ -118,6 +134,7 @@ class Book:
             # Every account's own fills: the path of the total nets a purchase here against a sale there.
             traded=np.concatenate([cell.test.traded for cell in cells]),
             fees=np.array(path.fees),
+            per_year=self._per_year(self._parts_of(account, policy)),
         )
         figures["exposure"] = float(np.mean(path.exposure))
         capital = [cell.test.wealth[0] for cell in cells]

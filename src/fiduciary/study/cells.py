@@ -15,7 +15,7 @@ from fiduciary.evaluation.rollout import Trajectory, rollout
 from fiduciary.records import schema
 from fiduciary.records.folder import RunFolder, read_checkpoint, write_checkpoint
 from fiduciary.study.search import Search
-from fiduciary.study.stress import stressed
+from fiduciary.study.stress import limited, stressed
 
 PACE = "steps/s"
 """Name under which agents report how fast they learn."""
@@ -126,7 +126,7 @@ def _save(folder: RunFolder, key: Key, policy: Policy | Prophet) -> str:
 
 def _path(t: Trajectory) -> schema.Path:
     return schema.Path(
-        days=t.days.tolist(), wealth=t.wealth.tolist(), mark=t.mark.tolist(), exposure=t.exposure.tolist(),
+        days=t.days.tolist(), wealth=limited(t.wealth), mark=t.mark.tolist(), exposure=t.exposure.tolist(),
         action=t.action.tolist(), traded=t.traded.tolist(), fees=t.fees.tolist(),
     )  # fmt: skip
 

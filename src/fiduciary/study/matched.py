@@ -15,8 +15,8 @@ from fiduciary.records.schema import Cell
 class Matching(Protocol):
     """A way to make a random rule from what an account did."""
 
-    def __call__(self, traded: NDArray[Any], exposure: NDArray[Any], *, seed: int) -> Policy:
-        """The rule that trades, and is exposed, as much as [T] fills and [T+1] exposures say; `seed` of its own stream."""
+    def __call__(self, traded: NDArray[Any], wealth: NDArray[Any], exposure: NDArray[Any], /, *, seed: int) -> Policy:
+        """The rule that trades as much as [T] fills say, at [T+1] wealth and exposure; `seed` of its own stream."""
         ...
 
 
@@ -25,13 +25,17 @@ class Matched:
     """For each seed of the first candidate and each account, random trading with as many trades and as much exposure.
 
     Attributes:
-        rule: makes the random rule from the candidate's own path through the test.
+        like: makes the random rule from the candidate's own path through the test: `RandomTrades.matching` for hold, buy and
+            sell, `weight_rules.RandomWeights.matching` for weights.
     """
 
-    rule: Matching = RandomTrades.matching
+    like: Matching = RandomTrades.matching
 
     def to(self, cells: Sequence[Cell], seed: int) -> Policy:
         """The rule that matches the tests of one training."""
-        traded = np.concatenate([cell.test.traded for cell in cells])
-        exposure = np.concatenate([*(cell.test.exposure[:-1] for cell in cells), cells[-1].test.exposure[-1:]])
-        return self.rule(traded, exposure, seed=seed)
+        tests = [cell.test for cell in cells]
+        wealth, exposure = (
+            np.concatenate([*(getattr(test, name)[:-1] for test in tests), getattr(tests[-1], name)[-1:]])
+            for name in ("wealth", "exposure")
+        )
+        return self.like(np.concatenate([test.traded for test in tests]), wealth, exposure, seed=seed)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fiduciary.agents.rules import Cash
@@ -14,6 +16,8 @@ COSTS = (0.0, 2.0, 5.0)
 """Multiples of the study's own costs; once is the test itself."""
 LAGS = (1, 2)
 """Bars by which every order comes later than it was decided."""
+RUIN = 1e-6
+"""Share of its capital that an account keeps whatever it lost: growth of what is gone has no logarithm."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,12 @@ def name_of_lag(bars: int) -> str:
     return f"{bars} bar{'s' if bars != 1 else ''} later"
 
 
+def limited(wealth: NDArray[np.float64]) -> list[float]:
+    """Wealth of an owner who cannot lose more than all but a millionth of it: what lies below is the lender's."""
+    floored: list[float] = np.maximum(wealth, RUIN * wealth[0]).tolist()
+    return floored
+
+
 def stressed(
     env: Env[Any], policy: Policy | Prophet, rng: torch.Generator, *, lived: Trajectory
 ) -> dict[str, list[float]]:
@@ -71,16 +81,16 @@ def stressed(
     if isinstance(policy, Prophet):
         return {}
     variants: dict[str, tuple[Env[Any], Policy]] = {
-        name_of_lag(bars): (env, Late(policy, bars, Cash(env.spec.space))) for bars in LAGS
+        name_of_lag(bars): (env, Late(policy, bars, Cash(env.spec.space, env.spec.short))) for bars in LAGS
     }
     # Where trades cost nothing, any multiple of that is the test itself.
     free = bool(lived.traded.any()) and not lived.fees.any()
-    out = {name_of_costs(multiple): lived.wealth.tolist() for multiple in COSTS if free}
+    out = {name_of_costs(multiple): limited(lived.wealth) for multiple in COSTS if free}
     if isinstance(env, Repriced) and not free:
         variants |= {name_of_costs(multiple): (env.at_costs(multiple), policy) for multiple in COSTS}
     seed = rng.get_state()
     for name, (world, who) in variants.items():
         rng.set_state(seed)
-        wealth = rollout(world, who, rng=rng).wealth.tolist()
+        wealth = limited(rollout(world, who, rng=rng).wealth)
         out[name] = (wealth + wealth[-1:] * len(lived.reward))[: len(lived.wealth)]
     return out

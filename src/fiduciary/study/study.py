@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -100,6 +101,12 @@ class Study:
             raise ConfigError("every policy must have a name of its own", f"{sorted(twice)} twice", remedy="rename one")
         if not self.every_split:
             raise ConfigError("a study must have a split", "none")
+        for (path, test), (other, later) in pairwise(sorted((split.path, split.test) for split in self.every_split)):
+            if path == other and later[0] <= test[1]:
+                raise ConfigError(
+                    "tests of one pass through history must not overlap", f"{test} and {later}",
+                    cause="the same days would count twice", remedy="make the splits by `splits.walk_forward`",
+                )  # fmt: skip
         if self.searches and any(split.valid is None for split in self.every_split):
             raise ConfigError(
                 "a study that searches must have validation dates", "none", cause="the test may not choose the settings",
@@ -220,7 +227,7 @@ class Study:
             if k == 0:
                 self._check(folds, rules)
             for account, fold in folds.items():
-                cash = Cash(fold.test.spec.space)
+                cash = Cash(fold.test.spec.space, fold.test.spec.short)
                 for name, who in {**self.candidates, **rules, CASH: cash}.items():
                     seeds = self.seeds if isinstance(who, Agent) else (None,)
                     tasks += [
@@ -269,6 +276,10 @@ class Study:
         for name, who in {**self.candidates, **rules}.items():
             if not isinstance(who, Agent | Prophet):
                 _refuse_other_actions(name, who, next(iter(folds.values())).test)
+        for name, matched in self.baselines.items():
+            if isinstance(matched, Matched):
+                test = next(iter(folds.values())).test
+                _refuse_other_actions(name, matched.like(np.zeros(2), np.ones(3), np.zeros(3), seed=0), test)
 
     def _random(self, store: RunFolder, tasks: Sequence[Task]) -> list[Task]:
         """Baselines that trade at random as much as the first candidate did: one for each of its finished trainings."""
@@ -279,7 +290,8 @@ class Study:
             if isinstance(who, Matched):
                 for task in trained:
                     cells = [cell for key in task.keys if (cell := store.cell(*key))]
-                    rule = who.to(cells, task.key.seed or 0)
+                    # Luck of its own for every account and split, or a total would not spread it.
+                    rule = who.to(cells, streams.child(task.key.seed or 0, *map(str, task.key[:2]), task.key.split))
                     out.append(task._replace(key=task.key._replace(policy=name), who=rule, stress=False, past=False))
         return out
 
@@ -299,7 +311,7 @@ class Study:
     def _conclude(self, book: Book, sinks: Sequence[Sink]) -> None:
         """Tell the sinks what became of every learner."""
         for cell in book.cells if sinks else ():
-            if cell.seed is not None:
+            if cell.policy in self.candidates and cell.seed is not None:
                 settings = identity.effective(self.candidates[cell.policy])
                 for sink in sinks:
                     sink.finish(
@@ -370,7 +382,7 @@ class Study:
             candidate = metrics.log_returns(book.track(name).wealth)
             rng = streams.numpy_generator(0, "verdict", name)
             verdict = inference.judge(
-                candidate, benchmark, learned=isinstance(self.candidates[name], Agent),
+                candidate, benchmark, learned=isinstance(self.candidates[name], Agent), seeds=len(self.seeds),
                 per_year=book.bars_per_year, trials=trials, rng=rng,
             )  # fmt: skip
             out.append(schema.Judgement(candidate=name, benchmark=self.benchmark_name, **verdict._asdict()))
