@@ -88,8 +88,7 @@ def run(
         if seeds < 1:
             raise ConfigError("`--seeds` must be at least 1", str(seeds))
         overrides = [*(overrides or []), f"seeds={list(range(seeds))}"]
-    if workers is not None and workers < 1:
-        raise ConfigError("`--workers` must be at least 1", str(workers))
+    _refuse_none(workers)
     stated = _read(study, overrides or ()).study()
     folder = out or Path("runs") / (study.stem + _suffix(overrides or ()))
     finished = stated.run(
@@ -188,6 +187,7 @@ def placebo(
     from fiduciary.study.placebo import NULLS, table
     from fiduciary.study.placebo import placebo as run_placebo
 
+    _refuse_none(workers)
     stated = None if study is None else _read(study, overrides or ()).study()
     name = "placebo" if study is None else f"placebo-{study.stem}{_suffix(overrides or ())}"
     folder = out or Path("runs") / name
@@ -235,6 +235,7 @@ def certify(
     from fiduciary.study.certify import certify as climb
     from fiduciary.study.certify import table
 
+    _refuse_none(workers)
     if seeds is not None and seeds < 1:
         raise ConfigError("`--seeds` must be at least 1", str(seeds))
     certificate = climb(
@@ -284,6 +285,11 @@ def describe(source: str, /, *, columns: Annotated[list[str] | None, Parameter(n
     _print(table)
     for fault in found.faults:
         _say(str(fault))
+
+
+def _refuse_none(workers: int | None) -> None:
+    if workers is not None and workers < 1:
+        raise ConfigError("`--workers` must be at least 1", str(workers))
 
 
 def _report(finished: "Run") -> None:

@@ -155,7 +155,7 @@ def commands() -> list[tuple[str, str]]:
 def test_commands_parse_and_set_only_what_exists(page, command):
     tokens = shlex.split(command)[1:]
     function, bound, *_ = cli.app.parse_args(tokens, exit_on_error=False, print_error=False)
-    assert function in (cli.run, cli.show, cli.check, cli.describe)
+    assert function in (cli.run, cli.show, cli.check, cli.placebo, cli.certify, cli.describe)
     wrong_on_purpose = any(command in block.text for block in blocks(BY_NAME[page], "console"))
     study = bound.arguments.get("study")
     if study is not None and not wrong_on_purpose:
@@ -170,7 +170,7 @@ def test_commands_parse_and_set_only_what_exists(page, command):
 
 
 @pytest.mark.filterwarnings("ignore:Cyclopts application")
-@pytest.mark.parametrize("command", ["", "run", "show", "check", "data", "data describe"])
+@pytest.mark.parametrize("command", ["", "run", "show", "check", "placebo", "certify", "data", "data describe"])
 def test_every_command_has_help_with_an_example(command, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["fiduciary", *command.split(), "--help"])
     with pytest.raises(SystemExit) as left:

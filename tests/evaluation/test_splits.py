@@ -79,7 +79,7 @@ def test_parts_follow_each_other_and_tests_tile_the_calendar(train, test, valid,
 
 
 @pytest.mark.parametrize("expanding", [False, True])
-@given(st.integers(4, 60), st.integers(1, 40), st.integers(0, 3), st.integers(70, 300))
+@given(st.integers(4, 60), st.integers(2, 40), st.integers(0, 3), st.integers(70, 300))
 @settings(max_examples=40)
 def test_bars_walk_as_in_an_independent_library(expanding, train, test, purge, bars):
     skfolio = pytest.importorskip("skfolio.model_selection")

@@ -46,7 +46,7 @@ def _apply(table: dict[str, Any], override: str) -> None:
         table = table.setdefault(group, {})
         if not isinstance(table, dict):
             raise ConfigError(f"`{key}` must be a value below a table", f"{group!r} is a value itself")
-    if last == "kind" and str(table.get("kind", "")).lower() != text.lower():
+    if last == "kind" and _plain(str(table.get("kind", ""))) != _plain(text):
         table.clear()  # the file's other settings belong to another kind
     try:
         table[last] = tomllib.loads(f"value = {text}")["value"]
@@ -101,12 +101,17 @@ def _kind(named: Any, choices: dict[str, Any], default: Any, place: str, file: s
     """The dataclass that a table's `kind` names; without one, the class of the field's default."""
     if named is None:
         return type(default) if type(default) in choices.values() else next(iter(choices.values()))
-    name = str(named).lower().replace("-", "")
+    name = _plain(str(named))
     if name not in choices:
         near = nearest(str(named), choices)
         remedy = f"did you mean {near!r}?" if near else ""
         raise ConfigError(f"`{place}` in {file} must be one of {', '.join(choices)}", repr(named), remedy=remedy)
     return choices[name]
+
+
+def _plain(kind: str) -> str:
+    """A kind as it is compared: "Walk-Forward" -> "walkforward"."""
+    return kind.strip("\"'").lower().replace("-", "")
 
 
 def _build(table: dict[str, Any], into: type[C], file: str, place: str = "") -> C:

@@ -303,7 +303,10 @@ def _iso(day: int) -> str:
 
 def _places(cells: Sequence[schema.Cell]) -> str:
     more = f" and {len(cells) - FEW} more" if len(cells) > FEW else ""
-    return ", ".join(map(_place, cells[:FEW])) + more
+    dated = any(cell.split for cell in cells)  # of several tests on one account, say which
+    return (
+        ", ".join(f"{_place(cell)}{f' from {_iso(cell.test.days[0])}' if dated else ''}" for cell in cells[:FEW]) + more
+    )
 
 
 def _place(cell: schema.Cell) -> str:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from fiduciary.core import seeds as streams
 from fiduciary.core.errors import ConfigError, RecordError
 from fiduciary.core.types import Agent, Obs, Policy
 from fiduciary.data import Panel, sample
+from fiduciary.data.panel import position
 from fiduciary.envs import StockTrading
 from fiduciary.evaluation import splits
 from fiduciary.factors import SIM_RELATIVE, Bars, Factor
@@ -35,6 +36,7 @@ from fiduciary.markets.dynamics import Floats
 from fiduciary.markets.venue import Venue
 from fiduciary.records import identity
 from fiduciary.records.folder import RunFolder, write_atomic
+from fiduciary.records.schema import Strict
 from fiduciary.study.study import Study
 from fiduciary.study.threads import one_thread
 
@@ -61,7 +63,7 @@ def _like(panel: Panel, make: Callable[..., Panel], **law: Any) -> Panel:
 
 
 NULLS: Mapping[str, Callable[[Panel, np.random.Generator], Panel]] = {
-    "random walk": lambda panel, rng: _like(panel, dynamics.random_walk, volatility=_volatility(panel), rng=rng),
+    "random-walk": lambda panel, rng: _like(panel, dynamics.random_walk, volatility=_volatility(panel), rng=rng),
     "garch": lambda panel, rng: _like(panel, dynamics.garch, law=dynamics.Garch(_volatility(panel)), rng=rng),
     "block-permuted": dynamics.block_permuted,
     "phase-randomised": dynamics.phase_randomised,
@@ -178,7 +180,8 @@ class Placebo(NamedTuple):
         """The rate, and what it means."""
         if not self.nulls:
             return "No market without skill was run."
-        all_, stays = self.total, "stays at or under" if self.holds else "is above"
+        all_ = self.total
+        stays = "stays at or under" if all_.high <= LEVEL else "is not shown to be above" if self.holds else "is above"
         return (
             f'"Evidence for" in {all_.found} of {all_.runs} runs without skill: {all_.rate:.1%} [{all_.low:.1%}, '
             f"{all_.high:.1%}]. The rate of false positives {stays} the nominal {LEVEL:.0%}."
@@ -209,6 +212,17 @@ def table(result: Placebo) -> "Group":
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
+
+
+class Line(Strict):
+    """One run's verdict, as it is kept."""
+
+    market: str
+    number: int
+    word: Literal["evidence for", "evidence against", "no evidence"]
+    difference: float
+    p_value: float
+    power: float | None
 
 
 class _Job(NamedTuple):
@@ -259,8 +273,11 @@ def placebo(
 
 
 def _refuse(study: Study, markets: Sequence[str], names: Sequence[str], *, runs: int, workers: int) -> None:
-    if unknown := [name for name in markets if name not in NULLS]:
-        raise ConfigError(f"`markets` must be some of {', '.join(NULLS)}", ", ".join(unknown))
+    for name in markets:
+        position(name, list(NULLS), "market without skill")
+    for name in names:
+        if name.startswith(EDGE) and not float(name.removeprefix(EDGE)) >= 0:
+            raise ConfigError("an edge is an annual Sharpe ratio, not negative", name.removeprefix(EDGE))
     if not names:
         raise ConfigError("a placebo needs at least one market or edge", "none")
     if runs < 1 or workers < 1:
@@ -328,8 +345,9 @@ def _known(file: Path, mine: str) -> dict[tuple[str, int], dict[str, Any]]:
         write_atomic(file, whole)
     try:
         first, *lines = map(json.loads, whole.splitlines())
-        known = {(line["market"], line["number"]): line for line in lines}
-    except (ValueError, KeyError) as error:
+        kept = {(line["market"], line["number"]): Line(**line) for line in lines}
+        known = {place: line.model_dump() for place, line in kept.items()}
+    except (ValueError, KeyError, TypeError) as error:
         raise RecordError(
             f"{file} must hold a verdict on every line", str(error), remedy="restore it, or delete it and run again"
         ) from None

@@ -89,7 +89,7 @@ def _known(names: Sequence[str] | None, among: Mapping[str, Any], what: str) -> 
             near = nearest(name, among)
             raise ConfigError(
                 f"`{what}` must be on the ladder", repr(name), cause=f"did you mean {near!r}?" if near else "",
-                remedy=f"one of {', '.join(among)}",
+                remedy=f"one of {'; '.join(among)}",
             )  # fmt: skip
     return list(among) if names is None else names
 
