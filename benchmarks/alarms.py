@@ -177,6 +177,13 @@ def overlapping(rng: np.random.Generator) -> Study:
     return replace(clean, splits=Split(clean.splits.train, (str(days[CUT - early]), str(days[-1]))))
 
 
+def folded(rng: np.random.Generator) -> Study:
+    clean = study(market(rng))
+    return replace(
+        clean, splits=splits.kfold(clean.env.panel.dates[START:], int(rng.integers(3, 6)), purge=2, embargo=4)
+    )
+
+
 def jumped(rng: np.random.Generator) -> Study:
     panel, bar = dynamics.random_walk(bars=BARS, rng=rng), int(rng.integers(10, BARS - 10))
     return study(moved(panel, bar, rng.choice([1 / 2, 2 / 3, 1 / 3, 1 / 5, 1 / 10, 2.0, 10.0])))
@@ -217,6 +224,7 @@ PLANTED: dict[str, tuple[str, Callable[[np.random.Generator], Study]]] = {
     "a factor knows tomorrow": ("look-ahead", lambda g: study(market(g), factors=(PEEK, VOLUME))),
     "the scaler was fitted on all dates": ("look-ahead", lambda g: study(market(g), Fitted)),
     "the test begins in the training": ("overlap", overlapping),
+    "learns on dates after its tests": ("learned later", folded),
     "orders are filled at the close just seen": ("unobservable fill", lambda g: study(market(g), execution="close")),
     "fills below the low": ("unobservable fill", lambda g: study(market(g), Cheap)),
     "no costs": ("free trading", lambda g: study(market(g), costs=costs.Costs())),

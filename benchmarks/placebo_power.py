@@ -4,7 +4,7 @@ from fiduciary.study.placebo import Count, placebo, reading_study, small_study
 from rows import Figure, row
 
 EDGES = (0.0, 1.5, 3.0)
-RUNS, LEARNER_RUNS = 120, 20
+RUNS, LEARNER_RUNS = 80, 10
 
 
 def _told(count: Count) -> str:
