@@ -34,6 +34,14 @@ class Sage:
         return Random() if len(self.fits) - 1 in self.shy else env.solve(GAMMA).policy
 
 
+@dataclass(frozen=True)
+class Empty:
+    """Forgets to return what it learned."""
+
+    def fit(self, env, *, rng, watch=None, valid=None):
+        return None
+
+
 def _rungs(**agents):
     return {"chain": Rung("chain", CHAIN, GAMMA, agents, judge=exact, bar=0.01, held=("wise", "unsure"))}
 
@@ -153,6 +161,11 @@ def test_agents_that_cannot_be_had(monkeypatch, place, said):
     monkeypatch.syspath_prepend(HERE)
     with pytest.raises(ConfigError, match=said):
         _climb(_rungs(wise=Sage()), agents=[place])
+
+
+def test_an_agent_must_return_a_policy():
+    with pytest.raises(ConfigError, match="`fit` of an agent must return a policy, got NoneType from empty"):
+        _climb(_rungs(empty=Empty()), seeds=[0])
 
 
 def test_choosing_rungs_and_the_short_version():

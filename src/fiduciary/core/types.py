@@ -223,6 +223,7 @@ class Env(Protocol[S]):
         ...
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Anything that decides: a rule, a formula, a trained network."""
 

@@ -65,6 +65,8 @@ def make(task: Task) -> Climb:
         except ConfigError as error:
             return climb.model_copy(update={"refused": str(error)})
         seconds = time.monotonic() - started
+        if not isinstance(policy, Policy):
+            raise ConfigError("`fit` of an agent must return a policy", f"{type(policy).__name__} from {agent}")
         regret = rung.regret(rung.value(policy), task.reference)
     return climb.model_copy(update={**regret._asdict(), "seconds": seconds})
 
