@@ -57,7 +57,8 @@ def test_wrong_splits_are_refused(train, test, message):
 
 # --- walking forward -------------------------------------------------------------------------------------------------
 
-amounts = st.integers(5, 60) | st.sampled_from(["1m", "2m", "1y", "45d"])
+# Of a sparse calendar and its purge a month may leave a single bar, which is refused.
+amounts = st.integers(5, 60) | st.sampled_from(["2m", "1y", "45d"])
 
 
 @settings(max_examples=60)

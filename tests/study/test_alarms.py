@@ -60,7 +60,7 @@ def _tomorrow(bars):
 
 
 def _of_all_time(bars):
-    return bars["close"] / bars["close"].max()
+    return bars["close"] / bars["close"].mean()
 
 
 @pytest.mark.parametrize("peek", [_tomorrow, _of_all_time])
@@ -271,6 +271,12 @@ def test_dates_that_meet_are_caught_as_asked_for_and_as_used():
     assert "learner learned 1970-01-01 to 2010-01-06" in used.text and "1 more" in used.text
     # A gap around the test is what walk-forward and k-fold splits are made of.
     assert alarms.overlap([clean._replace(train=bad, without=(("2009-12-01", "2010-03-01"),))], [fair]) == []
+
+
+def test_training_that_goes_on_after_its_test_is_told():
+    later = Split(("2005-01-01", "2013-12-31"), ("2010-01-01", "2010-12-31"), None, (("2009-12-01", "2011-02-01"),))
+    (alarm,) = alarms.learned_later([later, later._replace(train=("2005-01-01", "2009-11-30"))])
+    assert alarm.kind == "learned later" and "In 1 of 2 splits" in alarm.text and "2013-12-31" in alarm.text
 
 
 def test_a_benchmark_that_did_nothing_and_a_yardstick_of_other_days():

@@ -57,7 +57,7 @@ def stretches(
     if not runs:
         raise ConfigError(
             f"`window` and look-backs must leave at least two bars of {of} to stand on",
-            f"{len(dates)} bars from {dates[0]}, dates {bounds} without {len(without)} ranges, ready after {ready} bars",
+            f"{len(dates)} bars from {dates[0]}, dates {bounds}{f' without {len(without)} ranges' if without else ''}, ready after {ready} bars",
             remedy="shorten the window, move the dates or load more history",
         )
     return runs

@@ -82,6 +82,7 @@ def ring(
         *look_ahead(folds),
         *fitted_ahead(problem, last),
         *overlap(splits, candidates),
+        *learned_later(splits),
         *problem.spec.alarms,
     ]
     said = {alarm.kind for alarm in problem.spec.alarms}
@@ -112,15 +113,19 @@ def overlap(splits: Sequence[Split], cells: Sequence[schema.Cell]) -> list[Alarm
             learned, judged = (" to ".join(map(_iso, days)) for days in (cell.train_days, (first, last)))
             words.append(f"{cell.policy} learned {learned} and was judged {judged} ({_place(cell)}).")
     more = f" ({len(words) - 1} more like it)" if len(words) > 1 else ""
-    found = [Alarm("overlap", f"{words[0]} A policy was judged on what it had learned{more}.")] if words else []
+    return [Alarm("overlap", f"{words[0]} A policy was judged on what it had learned{more}.")] if words else []
+
+
+def learned_later(splits: Sequence[Split]) -> list[Alarm]:
+    """Training that goes on after the test that it serves."""
     later = [split for split in splits if split.train[1] > split.test[0]]
-    if later:
-        text = (
-            f"In {len(later)} of {len(splits)} splits the training goes on to {later[0].train[1]} and the test begins on "
-            f"{later[0].test[0]}: nobody could have traded so. Walk forward before you claim anything."
-        )
-        found.append(Alarm("learned later", text))
-    return found
+    if not later:
+        return []
+    text = (
+        f"In {len(later)} of {len(splits)} splits the training goes on to {later[0].train[1]} and the test begins on "
+        f"{later[0].test[0]}: nobody could have traded so. Walk forward before you claim anything."
+    )
+    return [Alarm("learned later", text)]
 
 
 def silent(book: Book) -> list[Alarm]:
