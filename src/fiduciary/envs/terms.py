@@ -55,9 +55,10 @@ def stretches(
     edges = np.flatnonzero(np.diff(free)).reshape(-1, 2)
     runs = [(int(first), int(stop) - 1) for first, stop in edges if stop - first > 1]
     if not runs:
+        left_out = f" without {len(without)} ranges" if without else ""
         raise ConfigError(
             f"`window` and look-backs must leave at least two bars of {of} to stand on",
-            f"{len(dates)} bars from {dates[0]}, dates {bounds}{f' without {len(without)} ranges' if without else ''}, ready after {ready} bars",
+            f"{len(dates)} bars from {dates[0]}, dates {bounds}{left_out}, ready after {ready} bars",
             remedy="shorten the window, move the dates or load more history",
         )
     return runs
