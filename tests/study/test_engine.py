@@ -13,7 +13,6 @@ from rich.progress import Progress
 from fiduciary.agents.rules import BuyAndHold, Cash
 from fiduciary.core.errors import ConfigError, NumericsError, RecordError
 from fiduciary.evaluation import splits
-from fiduciary.records.folder import RunFolder
 from fiduciary.study import Study, engine
 
 SCRIPT = Path(__file__).with_name("engine_run.py")
@@ -125,7 +124,8 @@ def test_errors_and_deaths_on_ray_are_those_of_the_local_engine(study, tmp_path)
         dead = replace(study, candidates={"t": Talker("death")})
         with pytest.raises(RecordError, match=r"must live until its cell is done.*finished cells are kept"):
             dead.run(tmp_path / "death" / "run", engine="ray", progress=False)
-        assert RunFolder(tmp_path / "death" / "run").cell("RW1", "idle", None) is not None
+        # Rules are handed out first, but a worker that starts late may still hold one of them.
+        assert list((tmp_path / "death" / "run").glob("cells/*/*/rule/cell.json"))
         heard = []
 
         class Ear:
