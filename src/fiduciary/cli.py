@@ -84,11 +84,9 @@ def run(
     out:
         The run's folder; default: runs/NAME, with a suffix when settings were changed.
     """
+    _refuse_none(seeds=seeds, workers=workers)
     if seeds is not None:
-        if seeds < 1:
-            raise ConfigError("`--seeds` must be at least 1", str(seeds))
         overrides = [*(overrides or []), f"seeds={list(range(seeds))}"]
-    _refuse_none(workers)
     stated = _read(study, overrides or ()).study()
     folder = out or Path("runs") / (study.stem + _suffix(overrides or ()))
     finished = stated.run(
@@ -187,7 +185,7 @@ def placebo(
     from fiduciary.study.placebo import NULLS, table
     from fiduciary.study.placebo import placebo as run_placebo
 
-    _refuse_none(workers)
+    _refuse_none(workers=workers)
     stated = None if study is None else _read(study, overrides or ()).study()
     name = "placebo" if study is None else f"placebo-{study.stem}{_suffix(overrides or ())}"
     folder = out or Path("runs") / name
@@ -235,9 +233,7 @@ def certify(
     from fiduciary.study.certify import certify as climb
     from fiduciary.study.certify import table
 
-    _refuse_none(workers)
-    if seeds is not None and seeds < 1:
-        raise ConfigError("`--seeds` must be at least 1", str(seeds))
+    _refuse_none(seeds=seeds, workers=workers)
     certificate = climb(
         agents or None, rung, short=short, seeds=None if seeds is None else range(seeds),
         workers=workers or os.cpu_count() or 1, folder=out,
@@ -287,9 +283,10 @@ def describe(source: str, /, *, columns: Annotated[list[str] | None, Parameter(n
         _say(str(fault))
 
 
-def _refuse_none(workers: int | None) -> None:
-    if workers is not None and workers < 1:
-        raise ConfigError("`--workers` must be at least 1", str(workers))
+def _refuse_none(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ConfigError(f"`--{name}` must be at least 1", str(count))
 
 
 def _report(finished: "Run") -> None:

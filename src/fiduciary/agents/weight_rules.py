@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fiduciary.agents.rules import quoted
+from fiduciary.agents.rules import Cash, quoted
 from fiduciary.core.errors import ConfigError
 from fiduciary.core.types import Obs, Policy
 from fiduciary.data.panel import position
@@ -60,7 +60,7 @@ class CashWeights:
 
     def act(self, obs: Obs, carry: Any, rng: torch.Generator | None) -> tuple[Tensor, Any]:
         """[B, A] float64 weights."""
-        return point(torch.zeros_like(obs.account[:, 1:], dtype=torch.float64), self.short), carry
+        return Cash("simplex", self.short).act(obs, carry, rng)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from fiduciary.evaluation.splits import overlaps
 from fiduciary.records import schema
 from fiduciary.study.book import TOTAL, Book, Role
 from fiduciary.study.leaks import Charted, fitted_ahead, impossible_fills, look_ahead, survivorship, unadjusted_splits
+from fiduciary.study.stress import name_of_costs, name_of_lag
 
 if TYPE_CHECKING:
     from fiduciary.study.study import Problem
@@ -59,7 +60,7 @@ FEWEST_MONTHS = 6
 """In fewer, one month is a large part of any test."""
 FEW = 6
 """Places that an alarm names before it counts the rest."""
-HARSHER = ("costs x 2", "1 bar later")
+HARSHER = (name_of_costs(2.0), name_of_lag(1))
 """Conditions that an edge must survive."""
 
 

@@ -33,11 +33,16 @@ class Book:
         cells: every finished cell of the study.
         accounts: the study's own accounts, in order.
         roles: policy -> role, in the order of the rows.
+
+    Attributes:
+        parts: the cells as stored, one for each split.
+        cells: the same, end to end.
     """
 
     def __init__(self, cells: Sequence[schema.Cell], accounts: Sequence[str], roles: Mapping[str, Role]) -> None:
         self.cells, self.accounts, self.roles = chained(cells), list(accounts), dict(roles)
-        self._parts = list(cells)
+        self.parts = list(cells)
+        self._tracks: dict[str, Track] = {}
         self._cells = {(cell.account, cell.policy, Draw(cell.seed, cell.path)): cell for cell in self.cells}
         self._totals = {
             (policy, draw): total([cell.test for cell in self.of(policy, draw)])
@@ -53,7 +58,7 @@ class Book:
         """One pass of `policy` through its tests, split by split; several accounts together."""
         groups: dict[int, list[schema.Path]] = {}
         seed = self.draws(policy)[0].seed
-        for cell in self._parts:
+        for cell in self.parts:
             if (cell.policy, cell.seed, cell.path) == (policy, seed, 0) and account in (TOTAL, cell.account):
                 groups.setdefault(cell.split, []).append(cell.test)
         return [total(paths) for paths in groups.values()]
@@ -77,6 +82,11 @@ class Book:
 
         An account that ended early, or has no bar on a day, keeps its last value.
         """
+        if policy not in self._tracks:
+            self._tracks[policy] = self._track(policy)
+        return self._tracks[policy]
+
+    def _track(self, policy: str) -> Track:
         draws, days = self.draws(policy), np.array(self.total(CASH).days)
         names = self.of(policy, draws[0])[0].stress
         accounts = [[_on(days, cell.test) for cell in self.of(policy, draw)] for draw in draws]

@@ -185,7 +185,7 @@ class Study:
                     book = self._book(store, tasks)
                     self._conclude(book, sinks)
                 wall = time.monotonic() - started
-                result = self._alarmed(self._result(book, store.cell_digests(), manifest.trials), book, store, tasks)
+                result = self._alarmed(self._result(book, store.cell_digests(), manifest.trials), book)
                 store.write_record(_record(manifest, result, self._versions(), wall))
         return Run(store.root)
 
@@ -303,10 +303,8 @@ class Study:
 
     def _book(self, store: RunFolder, tasks: Sequence[Task]) -> Book:
         own = list(dict.fromkeys(task.key.account for task in tasks if task.key.policy == CASH))
-        return Book(self._cells(store, tasks), own, self.roles)
-
-    def _cells(self, store: RunFolder, tasks: Sequence[Task]) -> list[schema.Cell]:
-        return [cell for task in tasks for key in task.keys if (cell := store.cell(*key))]
+        cells = [cell for task in tasks for key in task.keys if (cell := store.cell(*key))]
+        return Book(cells, own, self.roles)
 
     def _conclude(self, book: Book, sinks: Sequence[Sink]) -> None:
         """Tell the sinks what became of every learner."""
@@ -332,9 +330,9 @@ class Study:
             data=list(self._data()), effective=self.effective(), cells=digests,
         )  # fmt: skip
 
-    def _alarmed(self, result: schema.Result, book: Book, store: RunFolder, tasks: Sequence[Task]) -> schema.Result:
+    def _alarmed(self, result: schema.Result, book: Book) -> schema.Result:
         """The result with its alarms, which look at everything else in it."""
-        found = alarms.ring(self.env, self.every_split, self._cells(store, tasks), book, result)
+        found = alarms.ring(self.env, self.every_split, book.parts, book, result)
         return result.model_copy(update={"alarms": [schema.Alarm(**alarm._asdict()) for alarm in found]})
 
     def _evidence(self, book: Book, trials: int) -> list[schema.Evidence]:
