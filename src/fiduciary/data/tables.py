@@ -1,0 +1,283 @@
+"""Tables: what a row must look like before any store takes it; good rows pass, the others are kept apart with the reason.
+
+Every stored row carries, beside its table's own columns,
+
+    event_time   when what it says was so: a bar's label, an ex date, the end of a fiscal quarter
+    known_time   when we could first have acted on it: never before we learned it, unless a pull states an assumption
+    source       where it came from, in words
+
+both times as UTC microseconds. A daily bar is labelled by its session's date at midnight; it is known at the close or later.
+A correction is another row with the same keys and a later `known_time`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from fiduciary.core.errors import ConfigError, DataError, nearest
+from fiduciary.data.panel import position
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Kind = Literal["float", "int", "text", "bool", "time"]
+SYSTEM = ("event_time", "known_time", "source")
+RAW = "raw "
+"""Prefix of the cells as they came, while they are checked; no column may have it."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: as stored.
+        kind: "float" (float64), "int" (int64), "text", "bool" or "time" (UTC microseconds).
+        unit: in words, "" where there is none.
+        low, high: closed range of a number; None = no bound. Numbers must be finite in any case.
+        optional: may be null, or missing altogether.
+    """
+
+    name: str
+    kind: Kind = "float"
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A schema: columns, what a row is about, rules between columns, how fresh it must be.
+
+    Attributes:
+        name: as stored; lower case letters, digits and `_`.
+        columns: its own, without the three of `SYSTEM`.
+        keys: columns that, with `event_time`, say what a row is about; one value per key and `known_time`.
+        rules: {name of the fault: SQL condition over the columns that sound rows meet}.
+        fresh: the newest event may be this old before `fiduciary data check` calls the table stale; None = any age.
+        adjustment: what was done to prices, in words: "as traded" unless it says otherwise.
+
+    Raises:
+        ConfigError: a name that is not plain, a key that is no column, a column twice or with a system name.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    keys: tuple[str, ...]
+    rules: Mapping[str, str] = field(default_factory=dict)
+    fresh: timedelta | None = None
+    adjustment: str = "as traded"
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.columns]
+        for name in (self.name, *names):
+            if not (name.isascii() and name.isidentifier() and name == name.lower()):
+                raise ConfigError("names of tables and columns must be lower case letters, digits and _", repr(name))
+        if len({*names, *SYSTEM}) < len(names) + len(SYSTEM):
+            raise ConfigError(f"columns of {self.name!r} must be distinct and none of {', '.join(SYSTEM)}", str(names))
+        for key in self.keys:
+            position(key, names, "key")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the float columns: what a panel of this table may hold."""
+        return tuple(column.name for column in self.columns if column.kind == "float")
+
+    def named(self, name: str, *, adjustment: str = "") -> "Table":
+        """The same schema under another name: one vendor's adjusted bars beside another's raw ones."""
+        return replace(self, name=name, adjustment=adjustment or self.adjustment)
+
+
+class Checked(NamedTuple):
+    """Rows that passed and rows that did not.
+
+    Attributes:
+        good: `event_time`, the table's columns, and `known_time` and `source` where given; typed.
+        refused: the same columns as text, as they came, and `reason`, the faults of the row in words.
+    """
+
+    good: "pl.DataFrame"
+    refused: "pl.DataFrame"
+
+
+PRICES_MAKE_SENSE = {"crossed prices": "low <= open AND low <= close AND open <= high AND close <= high"}
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
+
+
+def bars(every: str, *, fresh: timedelta | None = WEEK) -> Table:
+    """Bars of one length: "1d", "1h", "5m", "1m"; the table is called `bars_1d` and so on. `event_time` is the bar's start."""
+    price = [Column(name, unit="currency of the instrument", low=1e-12) for name in ("open", "high", "low", "close")]
+    volume = Column("volume", unit="units traded", low=0)
+    amount = Column("amount", unit="currency of the instrument", low=0, optional=True)
+    return Table(
+        f"bars_{every}", (Column("symbol", "text"), *price, volume, amount), ("symbol",), PRICES_MAKE_SENSE, fresh
+    )
+
+
+BARS_1D = bars("1d")
+BARS_1M = bars("1m", fresh=DAY)
+TICKS = Table(
+    "ticks",
+    (Column("symbol", "text"), Column("sequence", "int", low=0), Column("price", low=1e-12), Column("size", low=0),
+     Column("side", "text", optional=True)),
+    ("symbol", "sequence"), fresh=DAY,
+)  # fmt: skip
+DECISIONS = Table(
+    "decisions",
+    (Column("policy", "text"), Column("symbol", "text"), Column("action", unit="as the policy's environment says"),
+     Column("value", unit="Q of the action", optional=True), Column("cost", unit="C of the action", optional=True),
+     Column("alternative", "text", optional=True), Column("confidence", low=0, high=1, optional=True),
+     Column("explanation", "text", optional=True)),
+    ("policy", "symbol"),
+)  # fmt: skip
+CORPORATE_ACTIONS = Table(
+    "corporate_actions",
+    (Column("symbol", "text"), Column("kind", "text"), Column("value", unit="new shares per old, or cash per share", low=0),
+     Column("currency", "text", optional=True)),
+    ("symbol", "kind"), {"unknown kind": "kind IN ('split', 'dividend')", "empty split": "kind <> 'split' OR value > 0"},
+)  # fmt: skip
+"""`event_time` is the ex date: the first session that trades without the right."""
+FUNDAMENTALS = Table(
+    "fundamentals",
+    (Column("symbol", "text"), Column("item", "text"), Column("value"), Column("unit", "text", optional=True)),
+    ("symbol", "item"), {"known before it ended": "known_time >= event_time"},
+)  # fmt: skip
+"""`event_time` is the end of the period, `known_time` its release; a restatement is another row, known later."""
+MACRO = Table(
+    "macro", (Column("series", "text"), Column("value"), Column("unit", "text", optional=True)), ("series",),
+)  # fmt: skip
+"""`event_time` is the start of the reference period, `known_time` the release; a vintage is another row, known later."""
+NEWS = Table(
+    "news",
+    (Column("id", "text"), Column("symbol", "text", optional=True), Column("headline", "text"),
+     Column("body", "text", optional=True), Column("url", "text", optional=True), Column("author", "text", optional=True)),
+    ("id",), fresh=DAY,
+)  # fmt: skip
+"""News and posts as timed text; `event_time` is the publication."""
+INSTRUMENTS = Table(
+    "instruments",
+    (Column("symbol", "text"), Column("name", "text", optional=True), Column("exchange", "text", optional=True),
+     Column("currency", "text", optional=True), Column("kind", "text", optional=True),
+     Column("industry", "text", optional=True), Column("listed", "time", optional=True),
+     Column("delisted", "time", optional=True)),
+    ("symbol",),
+)  # fmt: skip
+"""`event_time` is the day from which the description holds."""
+MEMBERSHIP = Table(
+    "membership", (Column("universe", "text"), Column("symbol", "text"), Column("member", "bool")), ("universe", "symbol"),
+)  # fmt: skip
+"""`event_time` is the day from which the symbol is in, or out."""
+CURRENCIES = Table(
+    "currencies", (Column("base", "text"), Column("quote", "text"), Column("rate", unit="quote per base", low=1e-12)),
+    ("base", "quote"), fresh=WEEK,
+)  # fmt: skip
+
+TABLES = {
+    table.name: table
+    for table in (
+        BARS_1D, BARS_1M, TICKS, DECISIONS, CORPORATE_ACTIONS, FUNDAMENTALS, MACRO, NEWS, INSTRUMENTS, MEMBERSHIP, CURRENCIES
+    )
+}  # fmt: skip
+
+
+def check_rows(frame: "pl.DataFrame", table: Table) -> Checked:
+    """Hold every row to its table: types, nulls, finite numbers, ranges, rules, one row per key and `known_time`.
+
+    Text that reads as a number or as an ISO time is taken as one; times without a zone are UTC. An exact repetition of a row
+    is kept once; two rows that say different things under one key and `known_time` are both refused.
+
+    Args:
+        frame: rows with `event_time`, the columns of the table, and perhaps `known_time` and `source`.
+        table: the schema.
+
+    Raises:
+        DataError: a column is missing, or there is one that the table does not know; the nearest is named.
+    """
+    import polars as pl
+
+    kinds: dict[str, Kind] = {"event_time": "time"}
+    kinds |= {column.name: column.kind for column in table.columns}
+    system: dict[str, Kind] = {"known_time": "time", "source": "text"}
+    kinds |= {name: kind for name, kind in system.items() if name in frame.columns}
+    _demand_columns(frame, table, kinds)
+    raw = frame.with_columns(pl.lit(None).alias(name) for name in kinds if name not in frame.columns).select(
+        list(kinds)
+    )
+    typed = raw.select(_typed(raw.schema[name], name, kind) for name, kind in kinds.items())
+    both = typed.hstack(raw.select(pl.all().name.prefix(RAW)))
+    faults = [*_column_faults(table, kinds)]
+    faults += [
+        (name, ~pl.sql_expr(rule))
+        for name, rule in table.rules.items()
+        if "known_time" in kinds or "known_time" not in rule
+    ]
+    words = pl.concat_str(
+        [pl.when(where).then(pl.lit(name)) for name, where in faults], separator="; ", ignore_nulls=True
+    )
+    marked = both.with_columns(words.alias("reason")).filter(pl.struct(typed.columns).is_first_distinct())
+    key = [name for name in ("event_time", *table.keys, "known_time") if name in kinds]
+    sound = marked.filter(pl.col("reason") == "").select(typed.columns)
+    clash = pl.struct(key).is_duplicated()
+    crossed = sound.filter(clash).with_columns(pl.lit("two values under one key").alias("reason"))
+    bad = marked.filter(pl.col("reason") != "")
+    refused = bad.select(pl.col(RAW + name).cast(pl.String).alias(name) for name in kinds).with_columns(bad["reason"])
+    crossed = crossed.with_columns(pl.col(typed.columns).cast(pl.String))
+    return Checked(sound.filter(~clash), pl.concat([refused, crossed]))
+
+
+def _demand_columns(frame: "pl.DataFrame", table: Table, kinds: Mapping[str, Kind]) -> None:
+    needed = ["event_time", *(column.name for column in table.columns if not column.optional)]
+    for name in needed:
+        if name not in frame.columns:
+            near = nearest(name, [other for other in frame.columns if other not in kinds])
+            raise DataError(
+                f"rows of table {table.name!r} must have a column {name!r}", f"columns {', '.join(frame.columns)}",
+                remedy=f"rename {near!r}" if near else "map the source's column to it",
+            )  # fmt: skip
+    for name in frame.columns:
+        if name not in kinds:
+            raise DataError(
+                f"rows of table {table.name!r} must have its columns only", repr(name),
+                remedy=f"did you mean {nearest(name, kinds)!r}?" if nearest(name, kinds) else f"known: {', '.join(kinds)}",
+            )  # fmt: skip
+
+
+def _typed(dtype: "pl.DataType", name: str, kind: Kind) -> "pl.Expr":
+    """The column as its kind; a cell that cannot be read becomes null."""
+    import polars as pl
+
+    column = pl.col(name)
+    if kind == "time":
+        if dtype == pl.String:
+            # `str.to_datetime` wants one format for all; the three that vendors write are tried in turn.
+            formats = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y%m%d")
+            plain = column.str.replace(r"(Z|\+00:?00)$", "")
+            return pl.coalesce(
+                plain.str.to_datetime(f, time_unit="us", strict=False) for f in formats
+            ).dt.replace_time_zone("UTC")
+        if isinstance(dtype, pl.Datetime) and dtype.time_zone:
+            return column.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+        return column.cast(pl.Datetime("us"), strict=False).dt.replace_time_zone("UTC")
+    return column.cast(
+        {"float": pl.Float64, "int": pl.Int64, "text": pl.String, "bool": pl.Boolean}[kind], strict=False
+    )
+
+
+def _column_faults(table: Table, kinds: Mapping[str, Kind]) -> "Iterator[tuple[str, pl.Expr]]":
+    """(fault in words, where it holds) of every column by itself."""
+    import polars as pl
+
+    own = {column.name: column for column in table.columns}
+    for name, kind in kinds.items():
+        column, typed, given = own.get(name, Column(name)), pl.col(name), pl.col(RAW + name).is_not_null()
+        yield f"{name} is no {kind}", typed.is_null() & given
+        if not column.optional:
+            yield f"{name} is missing", ~given
+        if kind == "float":
+            yield f"{name} is not finite", ~typed.is_finite()
+        if column.low is not None:
+            yield f"{name} is below {column.low:g}", typed < column.low
+        if column.high is not None:
+            yield f"{name} is above {column.high:g}", typed > column.high
