@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,7 +22,8 @@ class Panel:
     """Bars of N symbols over T dates. Nothing is filled: where `mask` is False the values are NaN.
 
     Attributes:
-        dates: [T] datetime64[D], strictly increasing: every date on which any symbol has a bar.
+        dates: [T] datetime64, strictly increasing: every date on which any symbol has a bar. Days ([D]) of daily bars; starts
+            ([us], UTC) of bars within the day.
         symbols: N names.
         fields: F names.
         values: [T, N, F] float64, read-only. Prices in `currency`, volume in units traded.
@@ -57,13 +58,15 @@ class Panel:
         for noun, names in (("symbols", self.symbols), ("fields", self.fields)):
             if len(set(names)) < len(names):
                 raise DataError(f"a panel's {noun} must be distinct", ", ".join(names))
-        if not np.isnan(self.values[~self.mask]).all():
-            raise DataError("a panel's values must be NaN where there is no bar", "numbers", remedy="set them to NaN")
-        if not np.isfinite(self.values[self.mask]).all():
-            t, n, f = np.argwhere(~np.isfinite(self.values) & self.mask[..., None])[0]
+        for first, values, mask in _blocks(self.values, self.mask):
+            if not np.isnan(values[~mask]).all():
+                raise DataError(
+                    "a panel's values must be NaN where there is no bar", "numbers", remedy="set them to NaN"
+                )
+            t, n, f = np.argwhere(~np.isfinite(values) & mask[..., None])[0]
             raise DataError(
                 "every bar under the mask must be finite",
-                f"{self.values[t, n, f]} in {self.fields[f]} of {self.symbols[n]} on {self.dates[t]}",
+                f"{values[t, n, f]} in {self.fields[f]} of {self.symbols[n]} on {self.dates[first + t]}",
                 remedy="mask the bar or repair the source",
             )
         for array in (self.dates, self.values, self.mask):
@@ -74,7 +77,10 @@ class Panel:
         return self.values[:, :, position(name, self.fields, "field")]
 
     def between(self, start: str | None, stop: str | None) -> "Panel":
-        """Bars with start <= date <= stop; `"2010"` and `"2010-03"` mean the whole year or month."""
+        """Bars with start <= date <= stop; `"2010"` and `"2010-03"` mean the whole year or month.
+
+        Bars within the day take `"2010-03-01T10:30"` too: the whole minute.
+        """
         return self._rows(span(self.dates, start, stop))
 
     def asof(self, date: str) -> "Panel":
@@ -99,7 +105,11 @@ class Panel:
     def digest(self) -> str:
         """SHA-256 over axes, values and mask: the identity of the data in a record."""
         total = hashlib.sha256(repr((self.symbols, self.fields, self.currency)).encode())
-        for array in (self.dates.astype("datetime64[D]").astype(np.int64), self.values, self.mask):
+        dates = self.dates.astype("datetime64[D]")
+        if not np.array_equal(dates, self.dates):
+            total.update(b"within the day")
+            dates = self.dates.astype("datetime64[us]")
+        for array in (dates.astype(np.int64), self.values, self.mask):
             total.update(np.ascontiguousarray(array).tobytes())
         return total.hexdigest()
 
@@ -113,8 +123,9 @@ def span(dates: NDArray[np.datetime64], start: str | None, stop: str | None) -> 
     Raises:
         ConfigError: a bound is no date, or no date lies between them.
     """
-    first = 0 if start is None else int(np.searchsorted(dates, moment(start)[0], side="left"))
-    last = len(dates) if stop is None else int(np.searchsorted(dates, moment(stop)[1], side="left"))
+    unit = np.datetime_data(dates.dtype)[0]
+    first = 0 if start is None else int(np.searchsorted(dates, moment(start, unit=unit)[0], side="left"))
+    last = len(dates) if stop is None else int(np.searchsorted(dates, moment(stop, unit=unit)[1], side="left"))
     if first >= last:
         known = f"{dates[0]} to {dates[-1]}" if len(dates) else "no date at all"
         raise ConfigError(
@@ -125,17 +136,23 @@ def span(dates: NDArray[np.datetime64], start: str | None, stop: str | None) -> 
     return slice(first, last)
 
 
-def moment(text: str) -> tuple[np.datetime64, np.datetime64]:
-    """A date, month or year -> its first day and the day after its last one."""
-    rule = "a date must read YYYY, YYYY-MM or YYYY-MM-DD"
-    # NumPy would also take "now" and times of day; neither is a day that a record can repeat.
-    if not re.fullmatch(r"\d{4}(-\d{2}){0,2}", str(text)):
+def moment(text: str, *, unit: str = "D") -> tuple[np.datetime64, np.datetime64]:
+    """A date, month or year -> its first day and the day after its last one.
+
+    With a `unit` finer than the day, a minute or second as well, and both ends in that unit.
+    """
+    days = unit == "D"
+    rule = "a date must read YYYY, YYYY-MM or YYYY-MM-DD" + (
+        "" if days else ", a time YYYY-MM-DDTHH:MM or YYYY-MM-DDTHH:MM:SS"
+    )
+    # NumPy would also take "now" and other forms; none is a day that a record can repeat.
+    if not re.fullmatch(r"\d{4}(-\d{2}){0,2}" + ("" if days else r"|\d{4}-\d{2}-\d{2}T\d{2}(:\d{2}){1,2}"), str(text)):
         raise ConfigError(rule, repr(text))
     try:
         period = np.datetime64(str(text))
     except ValueError as problem:
         raise ConfigError(rule, repr(text), cause=str(problem)) from None
-    return period.astype("datetime64[D]"), (period + 1).astype("datetime64[D]")
+    return period.astype(f"datetime64[{unit}]"), (period + 1).astype(f"datetime64[{unit}]")
 
 
 def position(name: str, names: Sequence[str], noun: str) -> int:
@@ -150,3 +167,16 @@ def position(name: str, names: Sequence[str], noun: str) -> int:
     raise ConfigError(
         f"a {noun} must be one of {', '.join(names)}", repr(name), remedy=f"did you mean {near!r}?" if near else ""
     )
+
+
+def _blocks(
+    values: NDArray[np.float64], mask: NDArray[np.bool_]
+) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.bool_]]]:
+    """Blocks of rows, with the number of their first, in which numbers and mask disagree; each is read once, in the cache."""
+    step = max(1, 2**17 // max(1, values[:1].size))
+    for first in range(0, len(values), step):
+        block, bars = values[first : first + step], mask[first : first + step]
+        empty, none = np.isnan(block), ~bars
+        agree = all(np.array_equal(empty[..., f], none) for f in range(block.shape[2]))
+        if not agree or np.isinf(block).any():
+            yield first, block, bars

@@ -1,0 +1,357 @@
+"""The historical store: every version of every row, and when it was known.
+
+    history = History("history")                                        # a folder, or s3://bucket/prefix
+    history.append(BARS_1D, frame, source="vendor")                     # learned now
+    history.read("bars_1d", as_of="2024-03-01", where={"symbol": "AAPL"})
+    history.panel("bars_1d", start="2010", symbols=["AAPL", "MSFT"])
+
+Each table is a Delta Lake table: Parquet files and a log of commits, readable by any Delta reader. An append is one commit,
+whole or not at all, beside any number of other writers; nothing is overwritten. The slow twin of every reader is to keep the
+rows with `known_time` <= `as_of` and of each key the last.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from os import PathLike
+from pathlib import Path
+from time import time_ns
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fiduciary.core.errors import ConfigError, DataError, nearest
+from fiduciary.data.history_files import TICK, VERSION, Files, Query, When, ends, groups, meeting, pieces, place
+from fiduciary.data.history_log import COMMIT, agreed, commit, kept, listed, made, opened, set_aside
+from fiduciary.data.history_panel import scatter
+from fiduciary.data.panel import Panel, position
+from fiduciary.data.tables import Table, check_rows
+
+if TYPE_CHECKING:
+    import polars as pl
+    from deltalake import DeltaTable
+
+QUARANTINE = ".quarantine"
+"""Suffix of the folder that keeps refused rows; no table can have such a name."""
+COMPACT = "fiduciary.compact"
+FOREVER = datetime.max.replace(tzinfo=UTC)
+
+
+class Commit(NamedTuple):
+    """What an append did.
+
+    Attributes:
+        version: of the table.
+        rows: added.
+        repeated: left out, because they say what was known already, or because `once` was there.
+        restamped: of the added, corrections that claimed the `known_time` of what they correct; known from the append on.
+        refused: put into quarantine.
+        known_time: of the rows that did not say theirs.
+    """
+
+    version: int
+    rows: int
+    repeated: int
+    restamped: int
+    refused: int
+    known_time: datetime
+
+
+class Compacted(NamedTuple):
+    """What a compaction did: version of the table, number of its files before and after."""
+
+    version: int
+    before: int
+    after: int
+
+
+class _News(NamedTuple):
+    rows: "pl.DataFrame"
+    repeated: int
+    restamped: int
+
+
+@dataclass(frozen=True)
+class History:
+    """A folder or a prefix of an object store with one Delta table per table.
+
+    Attributes:
+        url: a folder, or a URL that deltalake and Polars both take: s3://, az://, gs://.
+        options: of the object store, such as `aws_region`; those in the environment need not be named.
+    """
+
+    url: str | PathLike[str]
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def append(
+        self, table: Table | str, frame: "pl.DataFrame", *, source: str, known: datetime | None = None, once: str = "",
+        note: Mapping[str, Any] | None = None, skip_known: bool = True,
+    ) -> Commit:  # fmt: skip
+        """Add rows in one commit. Rows that break the schema go to quarantine, and the others are added all the same.
+
+        A row that says what was known of its key at its `known_time` adds nothing and is left out. One that says something else
+        under the same key and `known_time` is a correction that nobody can have known then: it is known from this append on.
+
+        Args:
+            table: the schema, kept with the first append; later only optional columns may be added. A name = the kept schema,
+                or that of `TABLES`.
+            frame: rows as `check_rows` wants them, with `known_time` and `source` where they differ.
+            source: of rows that do not say.
+            known: when the rows that do not say became known; None = now. An earlier time is an assumption; see the docs.
+            once: a name for this append; where it is in the log already, nothing happens.
+            note: kept with the commit, as JSON.
+            skip_known: False adds every row as it is; between two with one key and `known_time` the later append counts.
+
+        Raises:
+            ConfigError: no such schema.
+            DataError: columns are missing or unknown, the schema differs, the store is damaged or out of reach.
+        """
+        import polars as pl
+
+        batch, now = time_ns(), datetime.now(UTC)
+        arrived = ends(known or now)[0]
+        delta = opened(self._place(table if isinstance(table, str) else table.name), self.options)
+        files = self._files(agreed(kept(delta) if delta else None, table))
+        stamps = {"known_time": pl.lit(arrived), "source": pl.lit(source)}
+        stamped = frame.with_columns(value.alias(name) for name, value in stamps.items() if name not in frame.columns)
+        good, refused = check_rows(stamped, files.table)
+        delta = made(files, delta)
+        if once and delta.transaction_version(once) is not None:
+            return Commit(delta.version(), 0, len(frame), 0, 0, arrived)
+        if len(refused):
+            rows = refused.with_columns(pl.lit(now).alias("received"))
+            set_aside(self._place(files.table.name + QUARANTINE), self.options, rows, once)
+        index, rows = listed(delta), good.with_columns(pl.lit(batch).alias("batch")).sort(files.order)
+        parts = [rows[piece] for piece in pieces(rows["event_time"])]
+        news = [_news(files, index, part, now) if skip_known else _News(part, 0, 0) for part in parts]
+        actions = [files.write(part.rows) for part in news if len(part.rows)]
+        counts = {
+            "rows": sum(len(part.rows) for part in news), "repeated": sum(part.repeated for part in news),
+            "restamped": sum(part.restamped for part in news), "refused": len(refused),
+        }  # fmt: skip
+        told = {"batch": batch, "source": source, "once": once, "note": dict(note or {})} | counts
+        if (actions or once) and not commit(delta, actions, told, {once: 1} if once else {}):
+            counts = {"rows": 0, "repeated": len(frame), "restamped": 0, "refused": 0}
+        return Commit(delta.version(), **counts, known_time=arrived)
+
+    def compact(self, table: str) -> Compacted:
+        """Rewrite small or overlapping files as full sorted ones with the same rows; no answer changes, and no version goes.
+
+        The old files stay until `vacuum`, for readers that are at it.
+
+        Raises:
+            ConfigError: no such table.
+            DataError: a damaged file; another compaction was faster.
+        """
+        from deltalake.transaction import RemoveAction
+
+        delta, files = self._table(table)
+        index = listed(delta)
+        stale = groups(index)
+        actions: list[Any] = []
+        for group in stale:
+            times = files.gather(group, ["event_time"])["event_time"].sort()
+            for piece in pieces(times):
+                event = times[piece.start], times[piece.stop - 1]
+                part = meeting(group, {"event_time": event})
+                rows = files.gather(part, list(files.schema), Query(FOREVER, event))
+                actions.append(files.write(rows.sort(files.order), news=False))
+            for path, size in group.select("path", "size_bytes").iter_rows():
+                actions.append(RemoveAction(path, False, time_ns() // 1_000_000, size))
+        if actions:
+            # Delta detects two writers of one transaction: of two compactions at once, one fails and changes nothing.
+            number = (delta.transaction_version(COMPACT) or 0) + 1
+            if not commit(delta, actions, {"compacted": sum(map(len, stale))}, {COMPACT: number}):
+                raise DataError(
+                    f"one compaction of {table!r} must end before the next", "another one was faster",
+                    remedy="nothing was changed; try again if there is need",
+                )  # fmt: skip
+        return Compacted(delta.version(), len(index), len(listed(delta)))
+
+    def vacuum(self, table: str, *, older: timedelta = timedelta(days=7)) -> tuple[str, ...]:
+        """Delete files that no version needs: those of killed writers, and those that a compaction has replaced.
+
+        Args:
+            table: its name.
+            older: files younger than this stay, because a writer or a reader may be at work on them.
+
+        Returns:
+            What was deleted.
+        """
+        hours = int(older.total_seconds() // 3600)
+        return tuple(self._table(table)[0].vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True))
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def read(
+        self, table: str, *, as_of: When | None = None, start: When | None = None, stop: When | None = None,
+        where: Mapping[str, Any] | None = None, columns: Sequence[str] | None = None,
+    ) -> "pl.DataFrame":  # fmt: skip
+        """The latest version of every key that was known at `as_of`, sorted by `event_time` and keys.
+
+        A time in words means the whole of its year, month, day or minute, a date its day: `start="2010", stop="2010"` is the
+        year, `as_of="2024-03-01"` the end of that day.
+
+        Args:
+            table: its name.
+            as_of: rows with a later `known_time` do not exist; None = now.
+            start: rows from this `event_time` on.
+            stop: rows before this `event_time`; in words or as a date, up to its end.
+            where: {column: value, or several of which one must be met}, of the latest versions.
+            columns: those wanted; None = all.
+
+        Raises:
+            ConfigError: no such table or column.
+            DataError: a damaged file or log.
+        """
+        import polars as pl
+
+        delta, files = self._table(table)
+        wanted = {column: _several(values) for column, values in (where or {}).items()}
+        for name in (*wanted, *(columns or ())):
+            position(name, files.columns, "column")
+        keys = ("event_time", *files.table.keys)
+        query = _query(as_of, start, stop, {key: values for key, values in wanted.items() if key in files.table.keys})
+        needed = [
+            name for name in list(files.schema) if columns is None or name in {*columns, *wanted, *keys, *VERSION}
+        ]
+        rows = files.gather(query.files(listed(delta)), needed, query).sort(files.order)
+        # Of rows sorted by key and knowledge, the last of its key differs from the next one.
+        last = pl.any_horizontal(pl.col(key).ne_missing(pl.col(key).shift(-1)) for key in keys)
+        rest = [pl.col(name).is_in(values) for name, values in wanted.items() if name not in query.where]
+        return rows.filter(last).filter(True, *rest).select(columns or files.columns)
+
+    def panel(
+        self, table: str, *, as_of: When | None = None, start: When | None = None, stop: When | None = None,
+        symbols: Sequence[str] | None = None, fields: Sequence[str] | None = None, currency: str = "USD",
+    ) -> Panel:  # fmt: skip
+        """What `read` returns, as a panel.
+
+        Args:
+            table: name of a table whose only key is `symbol`.
+            as_of, start, stop: as in `read`.
+            symbols: the axis, in this order; None = all that have a row, by name.
+            fields: F columns of numbers, none of them empty in any row; None = all that cannot be.
+            currency: unit of the prices.
+
+        Returns:
+            Its dates are days if every row is labelled by a midnight (UTC), else microseconds.
+
+        Raises:
+            ConfigError: no such table, field or symbol; no row.
+            DataError: a damaged file or log; a field that is empty in a row.
+        """
+        delta, files = self._table(table)
+        if files.table.keys != ("symbol",):
+            raise ConfigError("a panel must be of a table with the key symbol", f"{table!r} with {files.table.keys}")
+        numbers = {column.name: column for column in files.table.columns if column.kind == "float"}
+        for name in fields or ():
+            position(name, list(numbers), "field")
+        full = [name for name, column in numbers.items() if not column.optional]
+        query = _query(as_of, start, stop, {} if symbols is None else {"symbol": list(symbols)})
+        source = f"{table} of {self.url}, as of {query.known:%Y-%m-%d %H:%M:%S} UTC"
+        index = query.files(listed(delta))
+        return scatter(files, index, query, fields or full, symbols=symbols, source=source, currency=currency)
+
+    def log(self, table: str) -> "pl.DataFrame":
+        """Every version of every row, sorted by `event_time`, keys and `known_time`; `batch` names the append."""
+        delta, files = self._table(table)
+        return files.gather(listed(delta), list(files.schema)).sort(files.order)
+
+    def quarantined(self, table: str) -> "pl.DataFrame":
+        """Refused rows: the cells as text, as they came, the `reason`, and when they were `received`; oldest first."""
+        import polars as pl
+
+        _, files = self._table(table)
+        delta = opened(self._place(table + QUARANTINE), self.options)
+        if delta is None:
+            text = dict.fromkeys((*files.columns, "reason"), pl.String)
+            return pl.DataFrame(schema=text | {"received": pl.Datetime("us", "UTC")})
+        return pl.read_delta(delta).sort("received", maintain_order=True)
+
+    def tables(self) -> tuple[str, ...]:
+        """Names of all tables."""
+        import polars as pl
+
+        pattern = self._place("*/_delta_log")
+        if "://" in pattern:
+            first = f"{pattern}/{0:020}.json"
+            logs = pl.scan_ndjson(first, schema={"add": pl.Null}, include_file_paths="path", storage_options=dict(self.options))
+            names = [path.split("/")[-3] for path in logs.select("path").collect()["path"].unique()]
+        else:
+            names = [path.parent.name for path in Path(self.url).glob("*/_delta_log")]
+        return tuple(sorted(name for name in names if not name.endswith(QUARANTINE)))
+
+    def schema(self, table: str) -> Table:
+        """The schema under which a table is kept."""
+        return self._table(table)[1].table
+
+    def commits(self, table: str) -> "pl.DataFrame":
+        """Every commit, newest first: `version`, `time`, what it was, and what an append says of itself; `note` is JSON."""
+        import polars as pl
+
+        rows = [
+            {"version": entry["version"], "time": entry["timestamp"], "operation": entry["operation"]}
+            | {"note": json.dumps(told.pop("note", {})), **told}
+            for entry in self._table(table)[0].history()
+            for told in [dict(entry.get(COMMIT, {}))]
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None).with_columns(
+            pl.from_epoch("time", "ms").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+        )
+
+    def _place(self, name: str) -> str:
+        return place(self.url, name)
+
+    def _files(self, table: Table) -> Files:
+        return Files(self._place(table.name), self.options, table)
+
+    def _table(self, name: str) -> "tuple[DeltaTable, Files]":
+        delta = opened(self._place(name), self.options)
+        if delta is None:
+            known = self.tables()
+            near = nearest(name, known)
+            raise ConfigError(
+                f"a table must be one of those in {self.url}: {', '.join(known) or 'none'}", repr(name),
+                remedy=f"did you mean {near!r}?" if near else "append to it first",
+            )  # fmt: skip
+        return delta, self._files(kept(delta))
+
+
+def _news(files: Files, index: "pl.DataFrame", rows: "pl.DataFrame", now: datetime) -> _News:
+    """Rows without those that say what was known, and with corrections stamped as known after now; see `History.append`."""
+    import polars as pl
+
+    keys, columns = ["event_time", *files.table.keys], rows.columns
+    values = [column.name for column in files.table.columns if column.name not in files.table.keys]
+    ranges = {name: (rows[name].min(), rows[name].max()) for name in keys}
+    past = files.gather(meeting(index, ranges), columns, Query(FOREVER, ranges["event_time"]))
+    past = past.join(rows.select(keys), on=keys, how="semi")
+    stated = past.sort(files.order).unique([*keys, "known_time"], keep="last").select(*keys, "known_time", *values)
+    claim = rows.join(
+        stated, on=[*keys, "known_time"], how="left", suffix=" then", maintain_order="left", coalesce=False
+    )
+    differs = pl.any_horizontal(False, *(pl.col(name).ne_missing(pl.col(f"{name} then")) for name in values))
+    clash = claim.select(pl.col("known_time then").is_not_null() & differs).to_series()
+    after = pl.max_horizontal("known_time", pl.lit(now)) + pl.duration(
+        microseconds=1 + pl.int_range(pl.len()).over(keys)
+    )
+    late = rows.filter(clash).with_columns(after.alias("known_time"))
+    new = pl.concat([rows.filter(~clash), late])
+    versions = pl.concat([past.with_columns(new=False), new.with_columns(new=True)]).sort(files.order)
+    repeats = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in (*keys, *values))
+    news = versions.filter(pl.col("new") & ~repeats).select(columns)
+    stamped = news.join(late, on=[*keys, "known_time"], how="semi")
+    return _News(news, len(rows) - len(news), len(stamped))
+
+
+def _query(as_of: When | None, start: When | None, stop: When | None, where: Mapping[str, Sequence[Any]]) -> Query:
+    known = datetime.now(UTC) if as_of is None else ends(as_of)[1]
+    first = None if start is None else ends(start)[0]
+    last = None if stop is None else ends(stop)[1] - (TICK if isinstance(stop, datetime) else timedelta(0))
+    return Query(known, (first, last), where)
+
+
+def _several(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
