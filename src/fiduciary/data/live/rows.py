@@ -1,0 +1,54 @@
+"""Rows and schemas between frames, SQL and JSON."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from fiduciary.data.live.sql import kinds
+from fiduciary.data.tables import Column, Table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PARTS = 100_000
+"""Rows that are hashed at a time."""
+
+
+def digest(rows: "pl.DataFrame") -> str:
+    """SHA-256 of rows as JSON lines, in their order; the store gives them sorted."""
+    total = hashlib.sha256()
+    for part in rows.iter_slices(PARTS):
+        total.update(part.write_ndjson().encode())
+    return total.hexdigest()
+
+
+def microseconds(moment: datetime) -> int:
+    """Since 1970, UTC."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def framed(rows: list[Any], table: Table) -> "pl.DataFrame":
+    """Rows of the database, typed."""
+    import polars as pl
+
+    stored = {"float": pl.Float64, "int": pl.Int64, "text": pl.String, "bool": pl.Boolean, "time": pl.Int64}
+    of = kinds(table)
+    times = [name for name, kind in of.items() if kind == "time"]
+    frame = pl.DataFrame(rows, {name: stored[kind] for name, kind in of.items()}, orient="row", strict=False)
+    return frame.with_columns(pl.col(times).cast(pl.Datetime("us", "UTC")))
+
+
+def written(table: Table) -> str:
+    """A schema as JSON."""
+    return json.dumps(asdict(table), default=timedelta.total_seconds)
+
+
+def parsed(text: str) -> Table:
+    """JSON of `written` -> the schema."""
+    plain = json.loads(text)
+    columns = tuple(Column(**column) for column in plain.pop("columns"))
+    keys, fresh = tuple(plain.pop("keys")), plain.pop("fresh")
+    return Table(columns=columns, keys=keys, fresh=None if fresh is None else timedelta(seconds=fresh), **plain)
