@@ -1,0 +1,1 @@
+jQuery35101792940631092459_1764599530165({"code": 0, "msg": "OK", "result": {"cmsArticleWebOld": [{"date": "2024-06-03 10:00:00", "image": "", "code": "202406030000000001", "title": "<em>甲乙丙</em>分红方案实施", "content": "每10股送2股派5元", "mediaName": "示例财经", "url": "x"}]}})
