@@ -10,12 +10,13 @@ both times as UTC microseconds. A daily bar is labelled by its session's date at
 A correction is another row with the same keys and a later `known_time`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fiduciary.core.errors import ConfigError, DataError, nearest
+from fiduciary.data.faults import Fault
 from fiduciary.data.panel import position
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Table:
         adjustment: what was done to prices, in words: "as traded" unless it says otherwise.
 
     Raises:
-        ConfigError: a name that is not plain, a key that is no column, a column twice or with a system name.
+        ConfigError: a name that is not plain, a key that is no column or an optional one, a column twice or with a system name.
     """
 
     name: str
@@ -77,8 +78,9 @@ class Table:
                 raise ConfigError("names of tables and columns must be lower case letters, digits and _", repr(name))
         if len({*names, *SYSTEM}) < len(names) + len(SYSTEM):
             raise ConfigError(f"columns of {self.name!r} must be distinct and none of {', '.join(SYSTEM)}", str(names))
+        optional = {column.name for column in self.columns if column.optional}
         for key in self.keys:
-            position(key, names, "key")
+            position(key, [name for name in names if name not in optional], "key")
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -185,8 +187,10 @@ TABLES = {
 def check_rows(frame: "pl.DataFrame", table: Table) -> Checked:
     """Hold every row to its table: types, nulls, finite numbers, ranges, rules, one row per key and `known_time`.
 
-    Text that reads as a number or as an ISO time is taken as one; times without a zone are UTC. An exact repetition of a row
-    is kept once; two rows that say different things under one key and `known_time` are both refused.
+    Text that reads as a number, a truth value or an ISO time is taken as one. A time with a zone is converted to UTC, one
+    without is UTC. A number is no time: whether it counts seconds or spells a date is the source's knowledge. A rule over an
+    empty cell passes, as in SQL. An exact repetition of a row is kept once; two rows that say different things under one key
+    and `known_time` are both refused. Reasons and errors name columns and bounds, never what a cell holds.
 
     Args:
         frame: rows with `event_time`, the columns of the table, and perhaps `known_time` and `source`.
@@ -202,29 +206,40 @@ def check_rows(frame: "pl.DataFrame", table: Table) -> Checked:
     system: dict[str, Kind] = {"known_time": "time", "source": "text"}
     kinds |= {name: kind for name, kind in system.items() if name in frame.columns}
     _demand_columns(frame, table, kinds)
-    raw = frame.with_columns(pl.lit(None).alias(name) for name in kinds if name not in frame.columns).select(
-        list(kinds)
-    )
+    raw = frame.select(_cells(frame[name]) if name in frame.columns else pl.lit(None).alias(name) for name in kinds)
     typed = raw.select(_typed(raw.schema[name], name, kind) for name, kind in kinds.items())
     both = typed.hstack(raw.select(pl.all().name.prefix(RAW)))
-    faults = [*_column_faults(table, kinds)]
-    faults += [
-        (name, ~pl.sql_expr(rule))
-        for name, rule in table.rules.items()
-        if "known_time" in kinds or "known_time" not in rule
-    ]
-    words = pl.concat_str(
-        [pl.when(where).then(pl.lit(name)) for name, where in faults], separator="; ", ignore_nulls=True
-    )
-    marked = both.with_columns(words.alias("reason")).filter(pl.struct(typed.columns).is_first_distinct())
+    faults = list(_faults(table, kinds))
+    met = both.select(where.any().alias(str(k)) for k, (_, where) in enumerate(faults)).row(0)
+    broken = [fault for fault, any_row in zip(faults, met, strict=True) if any_row]
     key = [name for name in ("event_time", *table.keys, "known_time") if name in kinds]
-    sound = marked.filter(pl.col("reason") == "").select(typed.columns)
+    # Equal keys have equal hashes: as many hashes as rows, and no two rows share a key.
+    if not broken and typed.select(key).hash_rows().n_unique() == len(typed):
+        return Checked(typed, _as_text(both.clear(), kinds, ""))
+    words: list[pl.Expr] = [pl.when(where).then(pl.lit(name)) for name, where in broken] or [pl.lit("")]
+    reason = pl.concat_str(words, separator="; ", ignore_nulls=True)
+    marked = both.with_columns(reason.alias("reason")).filter(pl.struct(pl.all()).is_first_distinct())
+    sound = marked.filter(pl.col("reason") == "").filter(pl.struct(typed.columns).is_first_distinct())
     clash = pl.struct(key).is_duplicated()
-    crossed = sound.filter(clash).with_columns(pl.lit("two values under one key").alias("reason"))
-    bad = marked.filter(pl.col("reason") != "")
-    refused = bad.select(pl.col(RAW + name).cast(pl.String).alias(name) for name in kinds).with_columns(bad["reason"])
-    crossed = crossed.with_columns(pl.col(typed.columns).cast(pl.String))
-    return Checked(sound.filter(~clash), pl.concat([refused, crossed]))
+    bad, crossed = marked.filter(pl.col("reason") != ""), sound.filter(clash)
+    refused = [_as_text(bad, kinds, bad["reason"]), _as_text(crossed, kinds, "two values under one key")]
+    return Checked(sound.filter(~clash).select(typed.columns), pl.concat(refused))
+
+
+def stale(table: Table, newest: datetime, *, now: datetime) -> Fault | None:
+    """What is wrong with a table whose newest event is this old; None where it may be, or may have any age.
+
+    Args:
+        newest: the latest `event_time` in it, with its zone.
+        now: the present, with its zone.
+    """
+    if table.fresh is None or now - newest <= table.fresh:
+        return None
+    return Fault(
+        "stale table", "warning", table.name, f"{newest:%Y-%m-%d}",
+        f"the newest event is {(now - newest) / DAY:.1f} days old, {table.fresh / DAY:g} are allowed",
+        "update it from its source",
+    )  # fmt: skip
 
 
 def _demand_columns(frame: "pl.DataFrame", table: Table, kinds: Mapping[str, Kind]) -> None:
@@ -244,29 +259,72 @@ def _demand_columns(frame: "pl.DataFrame", table: Table, kinds: Mapping[str, Kin
             )  # fmt: skip
 
 
+def _cells(column: "pl.Series") -> "pl.Series":
+    """Python objects, lists and bytes become their text, which no other kind will take for its own."""
+    import polars as pl
+
+    if column.dtype in (pl.Object, pl.Binary) or column.dtype.is_nested():
+        return pl.Series(column.name, [None if cell is None else str(cell) for cell in column], pl.String)
+    return column
+
+
+def _as_text(rows: "pl.DataFrame", kinds: Iterable[str], reason: "pl.Series | str") -> "pl.DataFrame":
+    """The cells as they came, and why they did not pass."""
+    import polars as pl
+
+    why = pl.lit(reason, pl.String).alias("reason")
+    return rows.select(*(pl.col(RAW + name).cast(pl.String).alias(name) for name in kinds), why)
+
+
 def _typed(dtype: "pl.DataType", name: str, kind: Kind) -> "pl.Expr":
     """The column as its kind; a cell that cannot be read becomes null."""
     import polars as pl
 
-    column = pl.col(name)
+    column, target = pl.col(name), _dtype(kind)
+    if dtype in (target, pl.Null) or kind == "text":
+        return column.cast(target)
     if kind == "time":
-        if dtype == pl.String:
-            # `str.to_datetime` wants one format for all; the three that vendors write are tried in turn.
-            formats = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y%m%d")
-            plain = column.str.replace(r"(Z|\+00:?00)$", "")
-            return pl.coalesce(
-                plain.str.to_datetime(f, time_unit="us", strict=False) for f in formats
-            ).dt.replace_time_zone("UTC")
         if isinstance(dtype, pl.Datetime) and dtype.time_zone:
             return column.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
-        return column.cast(pl.Datetime("us"), strict=False).dt.replace_time_zone("UTC")
-    return column.cast(
-        {"float": pl.Float64, "int": pl.Int64, "text": pl.String, "bool": pl.Boolean}[kind], strict=False
+        if dtype in (pl.Date, pl.Datetime):
+            return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+        if dtype == pl.String:
+            return _moment(column)
+    elif kind == "bool":
+        words = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+        return column.cast(pl.String).str.to_lowercase().replace_strict(words, default=None, return_dtype=target)
+    elif kind == "int" and dtype.is_float():
+        return pl.when(column == column.floor()).then(column).cast(target, strict=False)
+    elif dtype.is_numeric() or dtype == pl.String:
+        return column.cast(target, strict=False)
+    return pl.lit(None, target).alias(name)
+
+
+def _dtype(kind: Kind) -> "pl.DataType":
+    import polars as pl
+
+    kinds: dict[Kind, pl.DataType] = {
+        "float": pl.Float64(), "int": pl.Int64(), "text": pl.String(), "bool": pl.Boolean(), "time": pl.Datetime("us", "UTC")
+    }  # fmt: skip
+    return kinds[kind]
+
+
+def _moment(text: "pl.Expr") -> "pl.Expr":
+    """2024-01-02T09:30:00.5-05:00, 2024-01-02 09:30, 2024-01-02 and 20240102 as UTC; without a zone they are in UTC."""
+    full = (
+        text.str.strip_chars()
+        .str.replace(r"^(\d{4})(\d\d)(\d\d)$", "${1}-${2}-${3}")
+        .str.replace(r"^(\d{4}-\d\d-\d\d)$", "${1} 00:00:00")
+        .str.replace("T", " ", literal=True)
+        .str.replace("Z$", "+00:00")
+        .str.replace(r"^(.{10} \d\d:\d\d)([+-]|$)", "${1}:00${2}")
+        .str.replace(r"^(.{10} .{8}(\.\d+)?)$", "${1}+00:00")
     )
+    return full.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="us", strict=False)
 
 
-def _column_faults(table: Table, kinds: Mapping[str, Kind]) -> "Iterator[tuple[str, pl.Expr]]":
-    """(fault in words, where it holds) of every column by itself."""
+def _faults(table: Table, kinds: Mapping[str, Kind]) -> "Iterator[tuple[str, pl.Expr]]":
+    """(fault in words, where it holds) of every column by itself, then of the table's rules."""
     import polars as pl
 
     own = {column.name: column for column in table.columns}
@@ -281,3 +339,6 @@ def _column_faults(table: Table, kinds: Mapping[str, Kind]) -> "Iterator[tuple[s
             yield f"{name} is below {column.low:g}", typed < column.low
         if column.high is not None:
             yield f"{name} is above {column.high:g}", typed > column.high
+    for fault, rule in table.rules.items():
+        if "known_time" in kinds or "known_time" not in rule:
+            yield fault, ~pl.sql_expr(rule)

@@ -70,21 +70,26 @@ class History:
 Rule = Callable[[History, Dates], Iterator[Fault]]
 
 
-def check(frame: "pl.DataFrame", rules: "tuple[Rule, ...] | None" = None) -> list[Fault]:
+def check(
+    frame: "pl.DataFrame", rules: "tuple[Rule, ...] | None" = None, *, calendar: Dates | None = None
+) -> list[Fault]:
     """Faults of bars in long form, symbol after symbol in the order of the file.
 
     Args:
         frame: columns `date` (Date), `symbol` (String) and float64 fields; any of open, high, low, close, adj_close,
             volume are judged by what they mean, other fields must only be finite.
         rules: which rules to apply; None = `ERRORS + WARNINGS`.
+        calendar: increasing dates on which bars are expected; None = those on which any symbol has one.
     """
-    histories = [_history(part) for part in frame.partition_by("symbol", maintain_order=True)]
-    calendar = np.unique(np.concatenate([h.dates for h in histories])) if histories else np.empty(0, "datetime64[D]")
+    histories = [history_of(part) for part in frame.partition_by("symbol", maintain_order=True)]
+    if calendar is None:
+        calendar = np.unique(np.concatenate([np.empty(0, "datetime64[D]"), *(h.dates for h in histories)]))
     applied = ERRORS + WARNINGS if rules is None else rules
     return [fault for history in histories for rule in applied for fault in rule(history, calendar)]
 
 
-def _history(part: "pl.DataFrame") -> History:
+def history_of(part: "pl.DataFrame") -> History:
+    """One symbol's rows of the long form."""
     fields = [name for name in part.columns if name not in ("date", "symbol")]
     dates = part["date"].to_numpy().astype("datetime64[D]")
     return History(str(part["symbol"][0]), dates, {name: _floats(part, name) for name in fields})
