@@ -3,6 +3,7 @@
 Each returns its findings (law -> trials and worst figure) and raises `ContractError` at the first law that is broken.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +18,7 @@ from fiduciary.core.types import Agent, Env, Policy, Space, Spec, Step, View
 
 MONEY_TOLERANCE = 1e-9
 SIMPLEX_TOLERANCE = 1e-5
+FACTOR_TOLERANCE = 1e-9
 
 
 Floats = NDArray[np.float64]
@@ -165,21 +167,26 @@ class _Panel(Protocol):
     def mask(self) -> NDArray[np.bool_]: ...
 
 
-def check_factor(factor: _Factor, panel: _Panel, *, seed: int = 0, trials: int = 20) -> Law:
+def check_factor(
+    factor: _Factor | Callable[[Any], NDArray[np.floating]], panel: _Panel, *, seed: int = 0, trials: int = 20
+) -> Law:
     """Hold a factor to its law: nothing up to a date moves when every bar after it is redrawn.
 
-    Each trial takes a symbol and draws one of its dates. Later prices leave on another path, later volumes change in size.
+    Each trial draws a date: of one symbol for a `Factor`, which sees one at a time, and of the panel for all else. Later
+    prices leave on another path and later volumes change in size; of a panel, a third of the later bars is taken away, too.
 
     Args:
-        factor: the factor.
-        panel: bars to try it on; every symbol that has more bars than the look-back.
+        factor: a `Factor`; a `Formula`; or any function of a panel that returns values [..., T, N], one per date and symbol.
+        panel: bars to try it on; of a `Factor`, every symbol that has more bars than the look-back.
         seed: root of all randomness of the check.
         trials: how many dates.
 
     Raises:
         ContractError: naming the factor, the symbol, the first date whose value moved and that of the first bar redrawn.
-        ConfigError: no symbol has more bars than the look-back.
+        ConfigError: no symbol has more bars than the look-back, or no value was known in any trial.
     """
+    if callable(factor):
+        return _panel_blind(factor, panel, seed, trials)
     rows = {symbol: np.flatnonzero(panel.mask[:, n]) for n, symbol in enumerate(panel.symbols)}
     long = [symbol for symbol in rows if len(rows[symbol]) > factor.lookback]
     if not long:
@@ -202,6 +209,52 @@ def check_factor(factor: _Factor, panel: _Panel, *, seed: int = 0, trials: int =
                 cause="the factor looks ahead",
             )
     return Law(f"factor {factor.name} is causal", trials, 0.0)
+
+
+def _panel_blind(function: Callable[[Any], NDArray[np.floating]], panel: _Panel, seed: int, trials: int) -> Law:
+    """The law of a function of whole panels. Sums may round anew where bars are gone, so that 1e-9 of a value is no move."""
+    name = getattr(function, "name", getattr(function, "__name__", type(function).__name__))
+    if len(panel.dates) < 2:
+        raise ConfigError(f"factor {name!r} must be tried on more than 1 date", str(len(panel.dates)))
+    true, rng, known = _values(function, panel, name), np.random.default_rng(seed), 0
+    for _ in range(trials):
+        present = int(rng.integers(len(panel.dates) - 1))
+        before, after = (
+            table[..., : present + 1, :]
+            for table in (true, _values(function, _other_future(panel, present, rng), name))
+        )
+        moved = ~np.isclose(before, after, rtol=FACTOR_TOLERANCE, atol=0, equal_nan=True)
+        if moved.any():
+            *_k, t, n = np.argwhere(moved)[moved.nonzero()[-2].argmin()]
+            raise ContractError(
+                f"factor {name!r} must not move when everything later is redrawn",
+                f"another value of {panel.symbols[n]} on {panel.dates[t]} after redrawing from {panel.dates[present + 1]}",
+                cause="the factor looks ahead",
+            )
+        known += int((~np.isnan(before)).sum())
+    if not known:
+        raise ConfigError(f"factor {name!r} must be known somewhere before a present", f"no value in {trials} trials")
+    return Law(f"factor {name} is causal", trials, 0.0)
+
+
+def _values(function: Callable[[Any], NDArray[np.floating]], panel: _Panel, name: str) -> Floats:
+    out = np.asarray(function(panel), dtype=np.float64)
+    _demand(
+        out.shape[-2:] == panel.mask.shape,
+        f"factor {name!r} must return [..., T, N], one value per date and symbol",
+        f"shape {out.shape} for {panel.mask.shape}",
+    )
+    return out
+
+
+def _other_future(panel: Any, present: int, rng: np.random.Generator) -> Any:
+    """`panel` with another history after `present`."""
+    mask, values = panel.mask.copy(), panel.values.copy()
+    mask[present + 1 :] &= rng.random(mask[present + 1 :].shape) > 1 / 3
+    for n in range(values.shape[1]):
+        values[:, n] = _redrawn(values[:, n], panel.fields, present, rng)
+    values[~mask] = np.nan
+    return dataclasses.replace(panel, values=values, mask=mask)
 
 
 def _redrawn(bars: Floats, fields: tuple[str, ...], present: int, rng: np.random.Generator) -> Floats:

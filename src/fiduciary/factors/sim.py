@@ -20,6 +20,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from fiduciary.core.errors import ConfigError
+from fiduciary.factors import ops
+from fiduciary.factors.expression import Expr, Field
 from fiduciary.factors.factor import Bars, Factor
 
 if TYPE_CHECKING:
@@ -92,38 +94,68 @@ def _log_volume(bars: Bars) -> Floats:
     return np.asarray(np.log(np.maximum(ratio, QUIET)))
 
 
+# --- twins -----------------------------------------------------------------------------------------------------------
+
+OPEN, HIGH, LOW, CLOSE, VOLUME = map(Field, ("open", "high", "low", "close", "volume"))
+FLAT = 1e-14
+"""Mean gain plus mean loss below which TA-Lib's RSI is 0."""
+
+
+def _rsi() -> Expr:
+    move = ops.delta(CLOSE, 1)
+    gain, loss = (ops.wilder(ops.maximum(side, 0), RSI_PERIOD) for side in (move, -move))
+    return ops.where(gain + loss < FLAT, 0, 100 * (gain / (gain + loss)))
+
+
+def _relative_volume() -> Expr:
+    mean = ops.ts_mean(VOLUME, LONG)
+    return ops.log(ops.maximum(ops.where(mean > 0, VOLUME / mean, 1), QUIET))
+
+
+MA10, MA21, EMA12, RSI14 = ops.ts_mean(CLOSE, SHORT), ops.ts_mean(CLOSE, LONG), ops.ema(CLOSE, EMA_PERIOD), _rsi()
+
 # --- the two sets ----------------------------------------------------------------------------------------------------
 
 
-def _make(name: str, lookback: int, function: Callable[..., Floats], *needs: str, **options: str | int) -> Factor:
-    return Factor(name, lookback, partial(function, **options), needs)
+def _make(
+    name: str, lookback: int, twin: Expr, function: Callable[..., Floats], *needs: str, **options: str | int
+) -> Factor:
+    return Factor(name, lookback, partial(function, **options), needs, twin)
 
 
 SIM: tuple[Factor, ...] = (
-    _make("open", 1, _level, "open", field="open"),
-    _make("high", 1, _level, "high", field="high"),
-    _make("low", 1, _level, "low", field="low"),
-    _make("close", 1, _level, "close", field="close"),
-    _make("volume", 1, _level, "volume", field="volume"),
-    _make("ma10", SHORT, _indicator, "close", indicator="SMA", period=SHORT),
-    _make("ma21", LONG, _indicator, "close", indicator="SMA", period=LONG),
-    _make("rsi", RSI_PERIOD + 1, _indicator, "close", indicator="RSI", period=RSI_PERIOD),
-    _make("mom", MOM_PERIOD + 1, _indicator, "close", indicator="MOM", period=MOM_PERIOD),
-    _make("ema", EMA_PERIOD, _indicator, "close", indicator="EMA", period=EMA_PERIOD),
+    _make("open", 1, OPEN, _level, "open", field="open"),
+    _make("high", 1, HIGH, _level, "high", field="high"),
+    _make("low", 1, LOW, _level, "low", field="low"),
+    _make("close", 1, CLOSE, _level, "close", field="close"),
+    _make("volume", 1, VOLUME, _level, "volume", field="volume"),
+    _make("ma10", SHORT, MA10, _indicator, "close", indicator="SMA", period=SHORT),
+    _make("ma21", LONG, MA21, _indicator, "close", indicator="SMA", period=LONG),
+    _make("rsi", RSI_PERIOD + 1, RSI14, _indicator, "close", indicator="RSI", period=RSI_PERIOD),
+    _make("mom", MOM_PERIOD + 1, ops.delta(CLOSE, MOM_PERIOD), _indicator, "close", indicator="MOM", period=MOM_PERIOD),
+    _make("ema", EMA_PERIOD, EMA12, _indicator, "close", indicator="EMA", period=EMA_PERIOD),
 )
 """The paper's ten, as levels in money, units and points. Prices leave their training range, and a z-score with them."""
 
 SIM_RELATIVE: tuple[Factor, ...] = (
-    _make("log_open", 2, _since_close, "open", "close", field="open", bars_ago=1),
-    _make("log_high", 1, _against_close, "high", "close", field="high"),
-    _make("log_low", 1, _against_close, "low", "close", field="low"),
-    _make("log_close", 2, _since_close, "close", field="close", bars_ago=1),
-    _make("log_volume", LONG, _log_volume, "volume"),
-    _make("log_ma10", SHORT, _close_against, "close", indicator="SMA", period=SHORT),
-    _make("log_ma21", LONG, _close_against, "close", indicator="SMA", period=LONG),
-    _make("rsi_centred", RSI_PERIOD + 1, _centred_rsi, "close"),
-    _make("log_mom", MOM_PERIOD + 1, _since_close, "close", field="close", bars_ago=MOM_PERIOD),
-    _make("log_ema", EMA_PERIOD, _close_against, "close", indicator="EMA", period=EMA_PERIOD),
+    _make("log_open", 2, ops.log(OPEN / ops.ref(CLOSE, 1)), _since_close, "open", "close", field="open", bars_ago=1),
+    _make("log_high", 1, ops.log(HIGH / CLOSE), _against_close, "high", "close", field="high"),
+    _make("log_low", 1, ops.log(LOW / CLOSE), _against_close, "low", "close", field="low"),
+    _make("log_close", 2, ops.log(CLOSE / ops.ref(CLOSE, 1)), _since_close, "close", field="close", bars_ago=1),
+    _make("log_volume", LONG, _relative_volume(), _log_volume, "volume"),
+    _make("log_ma10", SHORT, ops.log(CLOSE / MA10), _close_against, "close", indicator="SMA", period=SHORT),
+    _make("log_ma21", LONG, ops.log(CLOSE / MA21), _close_against, "close", indicator="SMA", period=LONG),
+    _make("rsi_centred", RSI_PERIOD + 1, RSI14 / 100 - 0.5, _centred_rsi, "close"),
+    _make(
+        "log_mom",
+        MOM_PERIOD + 1,
+        ops.log(CLOSE / ops.ref(CLOSE, MOM_PERIOD)),
+        _since_close,
+        "close",
+        field="close",
+        bars_ago=MOM_PERIOD,
+    ),
+    _make("log_ema", EMA_PERIOD, ops.log(CLOSE / EMA12), _close_against, "close", indicator="EMA", period=EMA_PERIOD),
 )
 """The same ten without units: they do not change when all prices, or all volumes, are multiplied by a constant.
 
