@@ -1,0 +1,436 @@
+"""An evaluation of factors as pages: a sheet for each factor, and a table over all of them; each one file, without network."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+
+from fiduciary.core.errors import ConfigError
+from fiduciary.data.panel import position
+from fiduciary.evaluation.dependent_means import Mean
+from fiduciary.evaluation.factor_evaluation import NEAREST, Evaluation, Finding, Spread
+from fiduciary.factors import Factor, Formula
+from fiduciary.records.folder import write_atomic
+from fiduciary.records.identity import digest
+from fiduciary.reports.drawing import BENCHMARK, CANDIDATES, GAIN, LOSS, Chart, dates, layout, line, safe, tidy
+from fiduciary.reports.evidence_charts import Bar, _dots, _rows
+from fiduciary.reports.page import _packed
+from fiduciary.reports.words import NOTHING, counted, number, p_value, percent
+
+QUARTER = 63
+"""Bars over which the IC is averaged in its chart."""
+SHEETS = 10
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a sheet says of where its numbers come from.
+
+    Attributes:
+        text: the formula, or what stands for it.
+        sha256: of the definition.
+        lookback: bars.
+        needs: fields read.
+        about: in words, "" where nobody said.
+    """
+
+    text: str
+    sha256: str
+    lookback: int
+    needs: tuple[str, ...]
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an evaluation comes from.
+
+    Attributes:
+        revision: of the code.
+        as_of: when the data were known, in words; "" where the source keeps no such time.
+        universe: who could be in a cross-section, in words; "" = everyone.
+        command: as typed, "" from Python.
+    """
+
+    revision: str
+    as_of: str = ""
+    universe: str = ""
+    command: str = ""
+
+
+def define(factor: Factor | Formula) -> Definition:
+    """Definition of a factor; a function is identified by its instructions, and its twin is its text where it has one."""
+    if isinstance(factor, Formula):
+        return Definition(str(factor.expr), factor.expr.digest(), factor.lookback, factor.needs, factor.about)
+    text = str(factor.twin) if factor.twin is not None else "a Python function"
+    return Definition(text, digest(factor.compute), factor.lookback, factor.needs)
+
+
+def write(
+    evaluation: Evaluation,
+    folder: Path,
+    *,
+    factors: Sequence[Factor | Formula],
+    origin: Origin,
+    sheets: int = SHEETS,
+) -> Path:
+    """Write index.html over all factors, and the sheets of the `sheets` with the smallest q-values, into `folder`.
+
+    Args:
+        evaluation: of the factors.
+        folder: made if need be; pages of the same names are replaced, each at once.
+        factors: those evaluated.
+        origin: of the evaluation.
+        sheets: how many; a page weighs about five megabytes, the charts' library.
+
+    Returns:
+        The path of index.html.
+    """
+    definitions = {factor.name: define(factor) for factor in factors}
+    linked = [finding.name for finding in ranked(evaluation)[:sheets]]
+    for name in linked:
+        write_atomic(folder / _file(name), sheet(evaluation, name, definitions[name], origin).encode())
+    path = folder / "index.html"
+    write_atomic(path, summary(evaluation, origin, linked=linked).encode())
+    return path
+
+
+def sheet(evaluation: Evaluation, name: str, definition: Definition, origin: Origin) -> str:
+    """The page of one factor.
+
+    Raises:
+        ConfigError: the evaluation has no factor of that name; the nearest is named.
+    """
+    k = position(name, [finding.name for finding in evaluation.findings], "factor")
+    finding = evaluation.findings[k]
+    drawn = _charts(evaluation, finding, k)
+    return _render(
+        "factor_sheet.html", evaluation, origin, drawn, finding=finding, definition=definition,
+        sentences=sentences(evaluation, finding), horizons=_horizons(evaluation, finding),
+        portfolios=_portfolios(finding), beside=_beside(finding), years=finding.years,
+    )  # fmt: skip
+
+
+def summary(evaluation: Evaluation, origin: Origin, *, linked: Sequence[str] = ()) -> str:
+    """The page over all factors, those `linked` with their sheets."""
+    lines = [
+        (finding, _file(finding.name) if finding.name in linked else "", cells(evaluation, finding))
+        for finding in ranked(evaluation)
+    ]
+    return _render(
+        "factor_summary.html", evaluation, origin, {}, heads=HEADS, lines=lines, headline=headline(evaluation),
+        reality=reality(evaluation),
+    )  # fmt: skip
+
+
+def ranked(evaluation: Evaluation) -> list[Finding]:
+    """Factors by q-value, equals by the size of t at the judged horizon."""
+    place = evaluation.terms.horizons.index(evaluation.terms.horizon)
+    return sorted(
+        evaluation.findings, key=lambda f: (f.foretells.q_value, -np.nan_to_num(abs(f.rank_ic[place].t)))
+    )
+
+
+# --- in words --------------------------------------------------------------------------------------------------------
+
+
+class Sentence(NamedTuple):
+    """A verdict as a page shows it: its word, the sentence, and what it rests on."""
+
+    word: str
+    text: str
+    basis: str
+
+
+def headline(evaluation: Evaluation) -> str:
+    """How many factors show anything, in one sentence."""
+    found = sum(finding.foretells.word != "no evidence" for finding in evaluation.findings)
+    paid = sum(finding.pays.word == "evidence for" for finding in evaluation.findings)
+    if evaluation.widest < evaluation.terms.fewest:
+        return (
+            f"No evidence: the widest cross-section holds {counted(evaluation.widest, 'symbol')}, and one needs "
+            f"{evaluation.terms.fewest} to say anything."
+        )
+    of = f"{len(evaluation.findings)} factor{'' if len(evaluation.findings) == 1 else 's'}"
+    return (
+        f"Of {of}, {found or 'none'} foretell{'s' if found == 1 else ''} returns over "
+        f"{counted(evaluation.terms.horizon, 'bar')}, and {paid or 'none'} paid after costs; "
+        f"{evaluation.trials} tried, at a false-discovery rate of {percent(evaluation.terms.level, digits=0)}."
+    )
+
+
+def reality(evaluation: Evaluation) -> str:
+    """What the best of all portfolios is worth, in one sentence; "" where there is none."""
+    if evaluation.reality is None:
+        return ""
+    return (
+        "Is the best of their long-short portfolios, in either direction and after costs, more than luck? "
+        f"{p_value(evaluation.reality.spa)} (Hansen 2005), {p_value(evaluation.reality.reality_check)} (White 2000)."
+    )
+
+
+def sentences(evaluation: Evaluation, finding: Finding) -> list[Sentence]:
+    """Whether the factor foretells, and whether trading it paid."""
+    terms = evaluation.terms
+    mean = finding.rank_ic[terms.horizons.index(terms.horizon)]
+    bars = counted(terms.horizon, "bar")
+    opening = {
+        "evidence for": f"Evidence that high values of {finding.name} precede higher returns over the next {bars}",
+        "evidence against": f"Evidence that high values of {finding.name} precede lower returns over the next {bars}",
+        "no evidence": f"No evidence that {finding.name} foretells returns over the next {bars}",
+    }[finding.foretells.word]
+    known = math.isfinite(mean.p_value)
+    facts = f": its mean rank IC was {signed(mean.mean)} ({_interval(mean)}, {q_value(finding.foretells.q_value)})"
+    luck = (
+        f" Its |t| is {number(abs(mean.t))}; the largest of {counted(evaluation.trials, 'factor')} without any skill would "
+        f"be about {number(evaluation.lucky_t)}."
+        if known else ""
+    )  # fmt: skip
+    money = {
+        "evidence for": "Evidence that trading it pays after costs",
+        "evidence against": "Evidence that trading it loses money after costs",
+        "no evidence": "No evidence that trading it pays after costs",
+    }[finding.pays.word]
+    net = finding.long_short.net
+    group = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 10: "tenth"}.get(terms.quantiles, "quantile")
+    best, worst = ("highest", "lowest")[:: finding.direction]
+    side = "" if finding.direction > 0 else " (the reversed side, chosen on these dates)"
+    earned = (
+        f": the {best} {group} minus the {worst}{side} earned {signed_percent(net.mean)} a year "
+        f"({signed_percent(net.low)} to {signed_percent(net.high)}, {q_value(finding.pays.q_value)})"
+    )
+    return [
+        Sentence(
+            finding.foretells.word, f"{opening}{facts if known else ''}.",
+            f"{_capital(finding.foretells.reason)}.{luck}",
+        ),
+        Sentence(
+            finding.pays.word, f"{money}{earned if math.isfinite(net.p_value) else ''}.",
+            f"{_capital(finding.pays.reason)}. {number(terms.cost_bps, digits=1)} basis points on every unit bought or sold.",
+        ),
+    ]  # fmt: skip
+
+
+def q_value(q: float) -> str:
+    """0.0123 -> "q = 0.012"."""
+    return p_value(q).replace("p", "q", 1)
+
+
+def _bare(p: float) -> str:
+    """0.0123 -> "0.012"."""
+    return p_value(p).removeprefix("p ").removeprefix("= ")
+
+
+def signed(x: float, digits: int = 3) -> str:
+    """0.0312 -> "+0.031"."""
+    return f"{x:+.{digits}f}" if math.isfinite(x) else NOTHING
+
+
+def signed_percent(x: float) -> str:
+    """0.031 -> "+3.1 %"."""
+    return f"{100 * x:+.1f} %" if math.isfinite(x) else NOTHING
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _interval(mean: Mean, write: Any = signed) -> str:
+    return f"{write(mean.low)} to {write(mean.high)}" if math.isfinite(mean.low) else ""
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+class Cell(NamedTuple):
+    """A number and its interval, as text."""
+
+    mean: str
+    interval: str = ""
+
+
+HEADS = (
+    "Foretells", "Pays", "Rank IC", "t", "q", "q if independent", "Long-short net, a year", "Turnover a year", "Most like",
+    "Rank IC of its own", "Coverage",
+)  # fmt: skip
+
+
+def cells(evaluation: Evaluation, finding: Finding) -> list[Cell]:
+    """One line of the table over all factors, under `HEADS`."""
+    mean = finding.rank_ic[evaluation.terms.horizons.index(evaluation.terms.horizon)]
+    like = f"{finding.nearest} {signed(finding.nearest_correlation, 2)}" if finding.nearest else NOTHING
+    return [
+        Cell(finding.foretells.word), Cell(finding.pays.word), Cell(signed(mean.mean), _interval(mean)),
+        Cell(signed(mean.t, 1)), *(Cell(_bare(q)) for q in finding.foretells[1:3]),
+        Cell(signed_percent(finding.long_short.net.mean), _interval(finding.long_short.net, signed_percent)),
+        Cell(f"{number(finding.long_short.turnover, digits=0)} x"), Cell(like),
+        Cell(signed(finding.residual.mean), _interval(finding.residual)), Cell(percent(finding.coverage, digits=0)),
+    ]  # fmt: skip
+
+
+def _horizons(evaluation: Evaluation, finding: Finding) -> list[tuple[str, list[Cell]]]:
+    return [
+        (
+            f"{counted(h, 'bar')}{', judged' if h == evaluation.terms.horizon else ''}",
+            [
+                Cell(signed(rank.mean), _interval(rank)), Cell(signed(rank.t, 1)), Cell(number(rank.ratio)),
+                Cell(percent(rank.positive, digits=0)), Cell(signed(ic.mean), _interval(ic)), Cell(f"{rank.n:,}"),
+            ],
+        )
+        for h, rank, ic in zip(evaluation.terms.horizons, finding.rank_ic, finding.ic, strict=True)
+    ]  # fmt: skip
+
+
+def _portfolios(finding: Finding) -> list[tuple[str, list[Cell]]]:
+    names = ("Best minus worst", "Best minus the whole cross-section")
+    return [
+        (
+            name,
+            [
+                Cell(signed_percent(each.gross)), Cell(percent(each.cost)),
+                Cell(signed_percent(each.net.mean), _interval(each.net, signed_percent)),
+                Cell(_bare(each.net.p_value)),
+                Cell(percent(each.drawdown)), Cell(f"{number(each.turnover, digits=1)} x"),
+            ],
+        )
+        for name, each in zip(names, (finding.long_short, finding.long_only), strict=True)
+    ]  # fmt: skip
+
+
+def _beside(finding: Finding) -> list[tuple[str, str]]:
+    """What the factor is beside the others, as (what, finding)."""
+    rest = f"{signed(finding.residual.mean)} ({_interval(finding.residual)}, {p_value(finding.residual.p_value)})"
+    spanned = f"nothing is left: others say at least {percent(1 - 1e-3)} of what it says"
+    alone = "the only factor here"
+    return [
+        ("Most like", f"{finding.nearest}, {signed(finding.nearest_correlation, 2)}" if finding.nearest else alone),
+        (f"Rank IC of what its {NEAREST} nearest leave of it", rest if finding.residual.n else spanned),
+        ("Correlation of its ranks with those of the bar before", number(finding.autocorrelation)),
+        ("Share of the top quantile that is new each bar", percent(finding.replaced)),
+        ("Share of the cross-section whose value is known", percent(finding.coverage)),
+    ]
+
+
+# --- charts ----------------------------------------------------------------------------------------------------------
+
+
+def _charts(evaluation: Evaluation, finding: Finding, k: int) -> dict[str, Chart]:
+    """Charts of one factor by the id of their place; those without anything to show are left out."""
+    days = dates(evaluation.dates.astype("datetime64[D]").astype(np.int64))
+    drawn = {}
+    if np.isfinite(finding.daily_rank_ic).any():
+        drawn["ic"], drawn["sum"] = _through_time(days, finding)
+        drawn["decay"] = _decay(evaluation, finding)
+        drawn["coverage"] = _coverage(days, finding)
+        drawn["years"] = _years(finding)
+    if np.isfinite(finding.by_quantile).any():
+        drawn["quantiles"] = _quantiles(finding)
+    if np.isfinite(finding.long_short.daily).any():
+        drawn["money"] = _money(days, finding)
+    if len(evaluation.findings) > 1 and np.isfinite(evaluation.correlation[k]).sum() > 1:
+        drawn["others"] = _others(evaluation, k)
+    return drawn
+
+
+def _through_time(days: list[str], finding: Finding) -> tuple[Chart, Chart]:
+    """The daily IC is noise to the eye: its mean over a quarter, and its running sum."""
+    known = np.flatnonzero(np.isfinite(finding.daily_rank_ic))
+    x, daily = [days[t] for t in known], finding.daily_rank_ic[known]
+    bars = min(QUARTER, len(daily))
+    recent = np.convolve(daily, np.full(bars, 1 / bars), "valid")
+    mean = line(x[bars - 1 :], recent, f"mean of {bars} bars", CANDIDATES[0], "%{y:+.3f}")
+    total = line(x, np.cumsum(daily), "sum so far", BENCHMARK, "%{y:+.1f}")
+    plain = layout(tickformat="~g") | {"showlegend": False} | _zero()
+    return {"data": [mean], "layout": plain}, {"data": [total], "layout": plain}
+
+
+def _decay(evaluation: Evaluation, finding: Finding) -> Chart:
+    bars = [
+        Bar(row, f"{h} bars: {signed(mean.mean)} ({_interval(mean)})", mean.mean, mean.low, mean.high)
+        for row, (h, mean) in enumerate(zip(evaluation.terms.horizons, finding.rank_ic, strict=True))
+    ]
+    names = [counted(h, "bar") for h in evaluation.terms.horizons]
+    return {"data": [_dots(bars, "rank IC")], "layout": _rows(names, "rank IC")}
+
+
+def _bars(x: Sequence[str], y: Any, hover: str, title: str) -> Chart:
+    color = [GAIN if value > 0 else LOSS for value in y]
+    trace = {"type": "bar", "x": list(x), "y": tidy(y), "name": "", "marker": {"color": color}, "hovertemplate": hover}
+    plain = layout(title=title, tickformat="~g", hovermode="closest")
+    plain["xaxis"] |= {"type": "category"}
+    return {"data": [trace], "layout": plain | {"showlegend": False}}
+
+
+def _quantiles(finding: Finding) -> Chart:
+    last = len(finding.by_quantile)
+    names = [f"{q}{' lowest' if q == 1 else ' highest' if q == last else ''}" for q in range(1, last + 1)]
+    return _bars(names, 1e4 * finding.by_quantile, "%{y:+.1f} basis points<extra></extra>", "basis points")
+
+
+def _years(finding: Finding) -> Chart:
+    years = [str(year.year) for year in finding.years]
+    return _bars(years, [year.rank_ic for year in finding.years], "%{x}: %{y:+.3f}<extra></extra>", "mean rank IC")
+
+
+def _money(days: list[str], finding: Finding) -> Chart:
+    def total(spread: Spread, name: str, color: str) -> dict[str, Any]:
+        held = np.flatnonzero(np.isfinite(spread.daily))
+        return line([days[t] for t in held], np.cumsum(spread.daily[held]), name, color, "%{y:+.1%}")
+
+    traces = [
+        total(finding.long_short, "best minus worst", CANDIDATES[0]),
+        total(finding.long_only, "best minus the whole cross-section", BENCHMARK),
+    ]
+    return {"data": traces, "layout": layout(tickformat=".0%") | _zero()}
+
+
+def _coverage(days: list[str], finding: Finding) -> Chart:
+    known = np.flatnonzero(np.isfinite(finding.daily_coverage))
+    trace = line([days[t] for t in known], finding.daily_coverage[known], "known", BENCHMARK, "%{y:.1%}", width=1.2)
+    plain = layout(tickformat=".0%") | {"showlegend": False}
+    plain["yaxis"] |= {"range": [0, 1.02]}
+    return {"data": [trace], "layout": plain}
+
+
+def _others(evaluation: Evaluation, k: int) -> Chart:
+    """The factors most like this one."""
+    row = np.nan_to_num(evaluation.correlation[k].copy())
+    row[k] = 0.0
+    near = [int(j) for j in np.argsort(-np.abs(row), kind="stable")[:NEAREST] if j != k]
+    names = [evaluation.findings[j].name for j in near]
+    bars = [Bar(place, f"{name}: {row[j]:+.2f}", row[j], row[j], row[j]) for place, (j, name) in enumerate(zip(near, names, strict=True))]
+    return {"data": [_dots(bars, "correlation")], "layout": _rows(names, "mean rank correlation")}
+
+
+def _zero() -> dict[str, Any]:
+    """A dashed line at zero."""
+    return {"shapes": [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0,
+                        "line": {"color": "#98a2b3", "width": 1, "dash": "dash"}}]}  # fmt: skip
+
+
+# --- pages -----------------------------------------------------------------------------------------------------------
+
+
+def _render(template: str, evaluation: Evaluation, origin: Origin, drawn: dict[str, Chart], **values: Any) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    nonce = hashlib.sha256(f"{evaluation.data} {sorted(values)} {origin}".encode()).hexdigest()
+    return environment.get_template(template).render(
+        evaluation=evaluation, terms=evaluation.terms, origin=origin, charts=drawn, packed=_packed(drawn),
+        plotly=get_plotlyjs() if drawn else "", nonce=nonce, first=str(evaluation.dates[0])[:10],
+        last=str(evaluation.dates[-1])[:10], number=number, signed=signed, signed_percent=signed_percent, **values,
+    )  # fmt: skip
+
+
+def _file(name: str) -> str:
+    return f"{quote(name, safe='')}.html"
