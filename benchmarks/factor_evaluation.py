@@ -48,7 +48,7 @@ def false_discoveries() -> Figure:
         panel = market(rng, DATES, SYMBOLS)
         judged = evaluate(panel, table(panel, noise(rng, FACTORS, panel, memory)), Terms(level=LEVEL))
         found += any(finding.foretells.word != "no evidence" for finding in judged.findings)
-        naive += sum(finding.rank_ic[1].p_value < LEVEL for finding in judged.findings)
+        naive += sum(finding.look.rank_ic[1].p_value < LEVEL for finding in judged.findings)
     share = found / SETS
     half = 1.96 * math.sqrt(max(share * (1 - share), 1 / SETS) / SETS)
     note = (
@@ -73,7 +73,7 @@ def planted() -> Figure:
         x = SLOPE * np.log1p(ahead.forward[0]) / 0.02 + rng.standard_normal(close.shape)
         terms = Terms(horizons=(1,), horizon=1, entry="close")
         finding = evaluate(panel, table(panel, x[None]), terms, trials=FACTORS).findings[0]
-        inside += finding.rank_ic[0].low < true < finding.rank_ic[0].high
+        inside += finding.look.rank_ic[0].low < true < finding.look.rank_ic[0].high
         words += finding.foretells.word == "evidence for"
     share = inside / SETS
     half = 1.96 * math.sqrt(share * (1 - share) / SETS)

@@ -47,7 +47,9 @@ def measure() -> dict[str, Figure]:
         expected = [families.expected_now(bars, n) for n in range(5)]
         table = tabulate(bars, [FACTORS[name] for name in expected[0]], threads=1)
         gaps = [abs(table[name][-1, n] - x) / (abs(x) + 1e-12) for n in range(5) for name, x in expected[n].items()]
-        return figure(max(gaps), len(expected[0]), "momentum, risk and liquidity, 5 simulated shares", "plain NumPy")
+        return figure(
+            float(max(gaps)), len(expected[0]), "momentum, risk and liquidity, 5 simulated shares", "plain NumPy"
+        )
 
     note = ", ".join(f"{name} {len(family)}" for name, family in LIBRARY.items())
     return {

@@ -4,6 +4,7 @@ Arguments: a folder with `bars.npz` (dates, fields, values [T, N, F] float32) an
 store beside it, computes Alpha158's own expressions, saves them as `qlib.npy` [K, T, N] and prints the seconds.
 """
 
+import json
 import shutil
 import sys
 import time
@@ -36,15 +37,23 @@ def main(folder: Path, kernels: int) -> None:
     from qlib.data import D
 
     bars = np.load(folder / "bars.npz")
-    qlib.init(provider_uri=str(store(folder, bars)), kernels=kernels, logging_level=40, expression_cache=None, dataset_cache=None)
+    qlib.init(
+        provider_uri=str(store(folder, bars)),
+        kernels=kernels,
+        logging_level=40,
+        expression_cache=None,
+        dataset_cache=None,
+    )
     expressions, names = Alpha158DL.get_feature_config()
     started = time.perf_counter()
     frame = D.features(D.instruments("all"), expressions, disk_cache=0)
     seconds = time.perf_counter() - started
     dates, symbols = bars["values"].shape[:2]
     assert len(frame) == dates * symbols  # sorted by instrument, then date
-    np.save(folder / "qlib.npy", np.moveaxis(frame.to_numpy(np.float32).reshape(symbols, dates, -1), (2, 1, 0), (0, 1, 2)))
-    (folder / "names.txt").write_text("\n".join(names))
+    np.save(
+        folder / "qlib.npy", np.moveaxis(frame.to_numpy(np.float32).reshape(symbols, dates, -1), (2, 1, 0), (0, 1, 2))
+    )
+    (folder / "expressions.json").write_text(json.dumps(dict(zip(names, expressions, strict=True))))
     print(seconds)
 
 

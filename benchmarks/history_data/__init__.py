@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,9 @@ import polars as pl
 
 from fiduciary.data.history import History
 from fiduciary.data.tables import Table
+from rows import SCRATCH, Figure
+
+READS = 7
 
 CHILD = """
 import json, sys, time
@@ -63,16 +68,36 @@ def bars(labels: np.ndarray, symbols: int, *, block: int, seed: int = 0) -> Iter
         )  # fmt: skip
 
 
-def fill(history: History, table: Table, frames: Iterator[pl.DataFrame]) -> int:
-    """Append the frames, then a correction of every 1,000th row, learned now; rows that the store holds."""
-    rows, late = 0, []
-    for frame in frames:
-        rows += history.append(table, frame, source="random walk").rows
-        late.append(frame.gather_every(1000).with_columns(pl.col("volume") + 1).drop("known_time"))
-    return rows + history.append(table, pl.concat(late), source="correction").rows
+def readings(table: Table, labels: np.ndarray, symbols: int, *, block: int, seconds: float) -> dict[str, Figure]:
+    """Fill a store, read everything `READS` times, each in a fresh process with its libraries loaded.
+
+    The store has one file or more for every append of `block` labels, and one that corrects every 1,000th of all rows.
+    """
+    SCRATCH.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
+        history, late = History(folder), []
+        for frame in bars(labels, symbols, block=block):
+            history.append(table, frame, source="random walk")
+            late.append(frame.gather_every(1000).with_columns(pl.col("volume") + 1).drop("known_time"))
+        corrected = history.append(table, pl.concat(late), source="correction").rows
+        reads = [_read(history, table.name) for _ in range(READS)]
+    one, time = reads[0], sorted(read.seconds for read in reads)
+    what = (
+        f"{one.bars:,} bars, {one.dates:,} times x {one.symbols:,} symbols x {one.fields} fields, {one.panel / 1e6:,.0f} MB, "
+        f"{corrected:,} of them corrected later; files in the page cache"
+    )
+    ratios = sorted(read.peak / read.panel for read in reads)
+    return {
+        "seconds": Figure(
+            round(median(time), 2), "s", seconds, "lower", READS, what, (round(time[0], 2), round(time[-1], 2))
+        ),
+        "memory": Figure(
+            round(ratios[-1], 2), "panels", 2, "lower", READS,
+            f"the most of {READS} processes, interpreter and libraries included; {what}",
+        ),
+    }  # fmt: skip
 
 
-def read(history: History, table: str) -> Read:
-    """A panel of everything, in a fresh process with its libraries loaded."""
+def _read(history: History, table: str) -> Read:
     command = [sys.executable, "-c", CHILD, str(history.url), table]
     return Read(*json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 from cyclopts import App, Parameter
 
 from fiduciary import __version__
+from fiduciary.cli_data import data_app
+from fiduciary.cli_parts import examples, print_rich, say
 from fiduciary.core.errors import ConfigError, FiduciaryError
 
 if TYPE_CHECKING:
@@ -17,15 +19,11 @@ if TYPE_CHECKING:
     from fiduciary.study.sinks import Sink
 
 
-def _examples(*lines: str) -> str:
-    return "\n\n".join(("Examples:", "\n".join(f"  {line}" for line in lines)))
-
-
 app = App(
     name="fiduciary",
     version=__version__,
     help="Learn financial decisions by deep reinforcement learning, and prove whether they can be trusted.",
-    help_epilogue=_examples(
+    help_epilogue=examples(
         "fiduciary run studies/stock-investment.toml",
         "fiduciary run studies/stock-investment.toml --seeds 5 --set agent.double=true",
         "fiduciary show runs/stock-investment",
@@ -33,13 +31,11 @@ app = App(
         "fiduciary placebo --runs 50",
         "fiduciary certify --short",
         "fiduciary data describe us-stocks",
+        "fiduciary data pull files=prices --store history",
     ),
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-PIPE_WIDTH = 140
-
-data_app = App(name="data", help="Look at data before anything is computed from them.", help_epilogue="")
 app.command(data_app)
 
 Overrides = Annotated[
@@ -49,7 +45,7 @@ Overrides = Annotated[
 
 
 @app.command(
-    help_epilogue=_examples(
+    help_epilogue=examples(
         "fiduciary run studies/stock-investment.toml",
         "fiduciary run studies/stock-investment.toml --seeds 5 --set agent.double=true",
     )
@@ -97,7 +93,7 @@ def run(
 
 
 @app.command(
-    help_epilogue=_examples(
+    help_epilogue=examples(
         "fiduciary show runs/stock-investment",
     )
 )
@@ -115,7 +111,7 @@ def show(folder: Path, /) -> None:
 
 
 @app.command(
-    help_epilogue=_examples(
+    help_epilogue=examples(
         "fiduciary check studies/stock-investment.toml",
     )
 )
@@ -141,11 +137,11 @@ def check(study: Path, /, *, overrides: Overrides = None, seed: int = 0) -> None
         for half, env in halves.items():
             for law in check_env(env, seed=seed) if env is not None else ():
                 table.add_row(account, half, law.name, str(law.trials), f"{law.worst:.1e}" if law.worst else "0")
-    _print(table)
+    print_rich(table)
 
 
 @app.command(
-    help_epilogue=_examples(
+    help_epilogue=examples(
         "fiduciary placebo --runs 50",
         "fiduciary placebo studies/stock-investment.toml --runs 20 --market block-permuted --market phase-randomised",
         "fiduciary placebo --runs 100 --edge 1 --edge 2",
@@ -193,12 +189,12 @@ def placebo(
         stated, markets=market or tuple(NULLS), edges=edge or (), runs=runs, seed=seed,
         workers=workers or os.cpu_count() or 1, folder=folder,
     )  # fmt: skip
-    _print(table(found))
-    _say(f"verdicts: {folder}/placebo.jsonl")
+    print_rich(table(found))
+    say(f"verdicts: {folder}/placebo.jsonl")
 
 
 @app.command(
-    help_epilogue=_examples(
+    help_epilogue=examples(
         "fiduciary certify --short",
         "fiduciary certify PPO DQN --rung chain",
         "fiduciary certify my_module:MyAgent",
@@ -238,49 +234,8 @@ def certify(
         agents or None, rung, short=short, seeds=None if seeds is None else range(seeds),
         workers=workers or os.cpu_count() or 1, folder=out,
     )  # fmt: skip
-    _print(table(certificate))
-    _say(f"kept: {out}")
-
-
-@data_app.command(
-    help_epilogue=_examples(
-        "fiduciary data describe us-stocks",
-        "fiduciary data describe prices.parquet --columns symbol=ticker",
-    )
-)
-def describe(source: str, /, *, columns: Annotated[list[str] | None, Parameter(negative=())] = None) -> None:
-    """Validate a data source and say what is in it: range, gaps, returns, faults.
-
-    Parameters
-    ----------
-    source:
-        A shipped sample (us-stocks, sp500) or a CSV or Parquet file in long form.
-    columns:
-        our-name=their-name where a file's columns are called differently; repeatable.
-    """
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    from fiduciary.data import BARS, SAMPLES, load
-    from fiduciary.data import describe as summarise
-
-    if any("=" not in pair for pair in columns or ()):
-        raise ConfigError("`--columns` takes our-name=their-name", " ".join(columns or ()))
-    names = dict(pair.split("=", 1) for pair in columns or ())
-    found = summarise(load(source, columns=names or None, fields=None if source in SAMPLES else BARS))
-    table = Table("symbol", "first", "last", "bars", "last close", "return", "vol. p.a.", box=box.SIMPLE_HEAD)
-    for s in found.symbols:
-        table.add_row(
-            escape(s.symbol), s.first, s.last, str(s.bars), f"{s.last_close:,.2f}", f"{s.total_return:+.1%}",
-            f"{s.volatility:.1%}",
-        )  # fmt: skip
-    _print(
-        f"{escape(found.source)}, {found.currency}, {found.first} to {found.last}, {found.dates} dates, {found.digest[:12]}"
-    )
-    _print(table)
-    for fault in found.faults:
-        _say(str(fault))
+    print_rich(table(certificate))
+    say(f"kept: {out}")
 
 
 def _refuse_none(**counts: int | None) -> None:
@@ -293,8 +248,8 @@ def _report(finished: "Run") -> None:
     from fiduciary import reports
 
     page = reports.write(finished)
-    _print(reports.console(finished))
-    _say(f"record: {finished.root}/record.json\nreport: {page}")
+    print_rich(reports.console(finished))
+    say(f"record: {finished.root}/record.json\nreport: {page}")
 
 
 def _sink(log: str, folder: Path) -> "Sink":
@@ -328,21 +283,6 @@ def _suffix(overrides: Sequence[str]) -> str:
     from fiduciary.records.identity import digest
 
     return f"-{digest(list(overrides))[:8]}"
-
-
-def _print(what: object) -> None:
-    from rich.console import Console
-
-    # A pipe has no width of its own; tables stay whole there.
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(highlight=False, width=width).print(what)
-
-
-def _say(text: str) -> None:
-    """Text as it is: no markup, and no line broken where a path could not be copied."""
-    from rich.console import Console
-
-    Console(highlight=False, markup=False, soft_wrap=True).print(text)
 
 
 def main() -> NoReturn:

@@ -21,7 +21,9 @@ LISTED = 60
 """Characters of a definition in a table."""
 TABLE_ROWS = 20
 
-factor_app = App(name="factor", help="Look at factors, hold them to their law, compute and judge them.", help_epilogue="")
+factor_app = App(
+    name="factor", help="Look at factors, hold them to their law, compute and judge them.", help_epilogue=""
+)
 
 Names = Annotated[list[str] | None, Parameter(negative=(), allow_leading_hyphen=True)]
 Renamed = Annotated[list[str] | None, Parameter(name="--columns", negative=())]
@@ -31,7 +33,9 @@ def _examples(*lines: str) -> str:
     return "\n\n".join(("Examples:", "\n".join(f"  {line}" for line in lines)))
 
 
-@factor_app.command(name="list", help_epilogue=_examples("fiduciary factor list", "fiduciary factor list --family alpha158"))
+@factor_app.command(
+    name="list", help_epilogue=_examples("fiduciary factor list", "fiduciary factor list --family alpha158")
+)
 def list_factors(*, family: str | None = None, store: str | None = None) -> None:
     """List the families of the library, the factors of one, or those of a store.
 
@@ -61,7 +65,9 @@ def list_factors(*, family: str | None = None, store: str | None = None) -> None
     _print(table)
 
 
-@factor_app.command(help_epilogue=_examples("fiduciary factor show KMID", "fiduciary factor show reversal --store history"))
+@factor_app.command(
+    help_epilogue=_examples("fiduciary factor show KMID", "fiduciary factor show reversal --store history")
+)
 def show(name: str, /, *, store: str | None = None) -> None:
     """Say what a factor is; of a stored one also its versions, values and users.
 
@@ -98,7 +104,13 @@ def show(name: str, /, *, store: str | None = None) -> None:
     )
 )  # fmt: skip
 def check(
-    what: Annotated[str, Parameter(allow_leading_hyphen=True)], /, *, source: str = "us-stocks", columns: Renamed = None, seed: int = 0) -> None:
+    what: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    /,
+    *,
+    source: str = "us-stocks",
+    columns: Renamed = None,
+    seed: int = 0,
+) -> None:
     """Hold factors to their law: no value moves when everything after it is redrawn.
 
     Parameters
@@ -264,11 +276,11 @@ def evaluate(
 
         members = members & (np.arange(len(members)) >= span(bars.panel.dates, start, None).start)[:, None]
     tried = [digest((factor_sheet.define(factor).sha256, terms)) for factor in chosen]
-    trials = count_trials(out.parent / "trials.jsonl", f"factors, {horizon} bars, {digest(list(bars.panel.symbols))}", tried)
-    found = judge(bars.panel, values, terms, universe=members, trials=trials)
-    origin = factor_sheet.Origin(
-        revision(), as_of or "", bars.universe, shlex.join(["fiduciary", *sys.argv[1:]])
+    trials = count_trials(
+        out.parent / "trials.jsonl", f"factors, {horizon} bars, {digest(list(bars.panel.symbols))}", tried
     )
+    found = judge(bars.panel, values, terms, universe=members, trials=trials)
+    origin = factor_sheet.Origin(revision(), as_of or "", bars.universe, shlex.join(["fiduciary", *sys.argv[1:]]))
     page = factor_sheet.write(found, out, factors=chosen, origin=origin, sheets=sheets)
     _print(_ranking(found))
     _say(f"{factor_sheet.headline(found)}\nreport: {page}")
@@ -321,11 +333,13 @@ def _bars(
 def _chosen(named: Sequence[str] | None) -> "list[Factor | Formula]":
     """Factors of families, TOML files and formulas; a formula is called by its text."""
     from fiduciary.factors import Formula, parse
+    from fiduciary.factors.formula_files import read_formulas
     from fiduciary.factors.library import LIBRARY
-    from fiduciary.factors.store import read_formulas
 
     if not named:
-        raise ConfigError("`--factors` must name a family, a TOML file or a formula", "none", remedy=f"one of {', '.join(LIBRARY)}")
+        raise ConfigError(
+            "`--factors` must name a family, a TOML file or a formula", "none", remedy=f"one of {', '.join(LIBRARY)}"
+        )
     out: list[Factor | Formula] = []
     for each in named:
         if each in LIBRARY:
@@ -420,12 +434,12 @@ def _ranking(found: "Evaluation") -> Any:
     table = Table(
         "factor", "foretells", "pays", "rank IC", "t", "q", "long-short, net", "coverage", box=box.SIMPLE_HEAD
     )
-    place = found.terms.horizons.index(found.terms.horizon)
+    place = found.terms.place
     for each in ranked(found)[:TABLE_ROWS]:
-        mean = each.rank_ic[place]
+        mean = each.look.rank_ic[place]
         table.add_row(
             escape(each.name), each.foretells.word, each.pays.word, signed(mean.mean), signed(mean.t, 1),
-            f"{each.foretells.q_value:.3f}", signed_percent(each.long_short.net.mean), f"{each.coverage:.0%}",
+            f"{each.foretells.q_value:.3f}", signed_percent(each.look.long_short.net.mean), f"{each.look.coverage:.0%}",
         )  # fmt: skip
     if len(found.findings) > TABLE_ROWS:
         table.caption = f"and {len(found.findings) - TABLE_ROWS} more in the report"

@@ -46,6 +46,15 @@ def test_every_account_of_the_shipped_study_keeps_the_laws():
             check_env(half, batch=4, steps=60, blind=5)
 
 
+def test_a_study_file_may_write_its_own_factors():
+    own = 'problem.factors=["close / ts_mean(close, 10) - 1", "ts_corr(close, volume, 20)"]'
+    env = read(US, StockInvestment, [own]).env
+    assert env.spec.features == ("close / ts_mean(close, 10) - 1", "ts_corr(close, volume, 20)")
+    check_env(env, batch=4, steps=40, blind=5)
+    with pytest.raises(ConfigError, match="ts_mean"):
+        _ = read(US, StockInvestment, ['problem.factors=["ts_men(close, 10)"]']).env
+
+
 def test_the_rules_of_the_paper_stand_in_its_study():
     table = tomllib.loads(CHINA.read_text())
     assert table["split"] == {"train": ["2012-01-01", "2019-05-29"], "test": ["2019-05-30", "2021-12-31"]}

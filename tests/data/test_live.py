@@ -341,9 +341,7 @@ def test_tables_and_schemas_are_remembered_and_others_refused(url):
         assert live.tables() == ("bars_1m", "notes")
         assert live.schema("bars_1m") == BARS_1M
         other = Table("notes", (Column("who", "text"), Column("x", "int", optional=True)), ("who",))
-        with pytest.raises(
-            DataError, match="must keep its schema; only optional columns may be added, got other column x"
-        ):
+        with pytest.raises(DataError, match=r"must keep its schema.*got other column x"):
             live.append(other, notes((1, "a", 1.0)).with_columns(x=1), source="test")
         assert live.log("notes").is_empty()
 

@@ -311,14 +311,14 @@ def test_a_killed_pull_continues_and_asks_nothing_twice(tmp_path, after):
     with Loopback(answer) as server:
         command = [sys.executable, "-c", KILLED, server.url, str(tmp_path), *symbols]
         process = subprocess.Popen(command)
-        while len(server.seen) < after:
+        while len(server.seen) < after and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.wait(timeout=60)
         before = [asked.query["series_id"] for asked in server.seen]
         kept = len(list((tmp_path / "pieces").rglob("*.json")))
         assert kept == after - 1 == len(before) - 1
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, timeout=60)
         asked = [asked.query["series_id"] for asked in server.seen]
     assert asked == symbols[:after] + symbols[after - 1 :]  # only the one without an answer is asked again
     rows = History(tmp_path / "history").log("macro")

@@ -171,6 +171,8 @@ def test_closes_that_stand_still_while_shares_are_traded():
     halted = put(held, np.arange(100, 105), 0.0, ("volume",))
     anomaly = planted(halted)
     assert (anomaly.fault.kind, anomaly.fault.count, len(anomaly.times)) == ("suspended day", 5, 0)
+    dead = days().with_columns(pl.lit(7.0).alias(name) for name in PRICES)
+    says(planted(dead), "stale price", "warning", dead, np.arange(1, BARS))
     # A share of three cents does not move on most days: nothing is unusual in that.
     penny = days().with_columns(pl.Series(name, np.round(days()[name] / 3000, 2)) for name in PRICES)
     assert [a.fault.kind for a in inspect(penny) if a.fault.kind == "stale price"] == []
@@ -232,6 +234,22 @@ def test_minutes_without_summer_time():
     summer = np.flatnonzero(minutes()["event_time"].dt.date() > date(2018, 3, 11))
     says(anomaly, "time-zone slip", "error", frozen, summer)
     assert "-1 h" in anomaly.fault.fact
+
+
+def test_bars_of_a_weekend_alone():
+    """No session at all in their days: still an answer."""
+    saturday = days()[[3]].with_columns(pl.col("event_time", "known_time") + timedelta(days=1))
+    says(planted(saturday), "off session", "warning", saturday, [0])
+    shifted = minutes().with_columns(pl.col("event_time") + timedelta(days=3))
+    weekend = shifted.filter(pl.col("event_time").dt.date().is_between(date(2018, 3, 10), date(2018, 3, 11)))
+    says(only(inspect(weekend, BARS_1M, exchange="XNYS")), "off session", "warning", weekend, np.arange(len(weekend)))
+
+
+def test_a_single_session_that_slipped_into_the_day_before():
+    one = minutes(week=(date(2018, 3, 7), date(2018, 3, 7)))
+    slipped = one.with_columns(pl.col("event_time") - timedelta(hours=13))  # into the sixth and the seventh
+    early = slipped.filter(pl.col("event_time").dt.day() == slipped["event_time"][0].day)
+    says(only(inspect(early, BARS_1M, exchange="XNYS")), "time-zone slip", "error", early, np.arange(len(early)))
 
 
 def test_a_bar_before_hours_is_off_session():

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data import Panel, sample
+from fiduciary.data.history import History
 from fiduciary.data.readers import read
 from fiduciary.data.reference import MEMBER, Reference, adjust, adjustment, convert, sessions, standing, within
 from fiduciary.data.sample import FOLDER
+from fiduciary.data.tables import CORPORATE_ACTIONS, CURRENCIES, MEMBERSHIP
 
 MONDAY = date(2024, 1, 1)
 
@@ -37,7 +39,7 @@ class Memory:
         return self.tables[table]
 
     def read(self, table, *, as_of=None, where=None):
-        rows = self.tables[table]
+        rows = self.tables[table].filter(*(pl.col(name).is_in(wanted) for name, wanted in (where or {}).items()))
         if as_of is not None:
             rows = rows.filter(pl.col("known_time") <= as_of)
         keys = [name for name in ("event_time", "universe", "symbol", "base", "quote") if name in rows.columns]
@@ -349,3 +351,26 @@ def test_a_missing_or_old_rate_is_refused():
     early = replace(late, dates=late.dates - 30)
     with pytest.raises(DataError, match="none for 2023-12-11"):
         convert(early, PAIRS, to="EUR")
+
+
+# --- in a store ------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_from_a_store_on_disk(tmp_path):
+    history = History(tmp_path / "store")
+    history.append(MEMBERSHIP, CHANGES.log("membership"), source="test")
+    history.append(CORPORATE_ACTIONS, actions(("A", "split", midnight(2), 2)), source="test", known=noon(1))
+    history.append(CORPORATE_ACTIONS, actions(("A", "split", midnight(2), 4)), source="test", known=noon(5))
+    history.append(CURRENCIES, PAIRS, source="test")
+    stored, memory = Reference(history), Reference(CHANGES)
+    for how in ({}, {"as_of": noon(1)}, {"as_of": noon(4)}, {"then": True}):
+        expected, got = (each.members("U", DATES, ["A", "B", "C"], **how) for each in (memory, stored))
+        assert np.array_equal(expected, got), how
+    assert stored.universe("U", on=date(2024, 1, 4)) == memory.universe("U", on=date(2024, 1, 4))
+    panel = closes(100, 102, 51, 50)
+    first, last = (
+        adjustment(panel, stored.actions(["A"], as_of=when), policy="splits")[0, 0] for when in (noon(1), None)
+    )
+    assert (first, last) == (0.5, 0.25)
+    euros = convert(panel, stored.rates(), to="EUR")
+    assert euros["close"][0, 0] == pytest.approx(80)

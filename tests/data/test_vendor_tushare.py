@@ -128,8 +128,8 @@ def test_a_page_that_comes_twice_is_no_answer(online, monkeypatch, tushare_rows)
 def test_an_http_error_is_not_a_share_without_dividends(status, online):
     online.say(f"{TUSHARE}/dividend", Answer(b"{}", status=status))
     found = piece("corporate_actions", SHARE)
-    assert found.frame is None
     assert isinstance(found.problem, TransientError)
+    assert "an HTTP error" in str(found.problem)
 
 
 def says(words: str) -> Answer:

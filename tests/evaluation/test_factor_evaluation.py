@@ -13,13 +13,14 @@ from fiduciary.core.errors import ConfigError
 from fiduciary.data.panel import Panel
 from fiduciary.evaluation import cross_section as cs
 from fiduciary.evaluation.dependent_means import mean_of
-from fiduciary.evaluation.factor_evaluation import SAMPLED, Terms, evaluate
+from fiduciary.evaluation.factor_evaluation import Terms, evaluate
+from fiduciary.evaluation.factor_likeness import SAMPLED
 from fiduciary.factors import FactorTable
 
 HORIZONS = (1, 3)
 
 
-def market(seed=0, dates=60, symbols=30, gaps=0.1, delisted=3, cents=False) -> Panel:
+def market(seed=0, dates=60, symbols=30, *, gaps=0.1, delisted=3, cents=False) -> Panel:
     """Random walks with missing bars; the first `delisted` symbols end half way."""
     rng = np.random.default_rng(seed)
     close = 50 * np.exp(np.cumsum(0.02 * rng.standard_normal((dates, symbols)), axis=0))
@@ -43,7 +44,11 @@ def table(panel, values, names=None) -> FactorTable:
 def loose(panel, seed=0, levels=None):
     """A factor with unknown values, and ties where it has few levels."""
     rng = np.random.default_rng([seed, 1])
-    x = rng.standard_normal(panel.mask.shape) if levels is None else rng.integers(levels, size=panel.mask.shape).astype(float)
+    x = (
+        rng.standard_normal(panel.mask.shape)
+        if levels is None
+        else rng.integers(levels, size=panel.mask.shape).astype(float)
+    )
     return np.where(panel.mask & (rng.random(x.shape) < 0.85), x, np.nan)
 
 
@@ -94,7 +99,7 @@ def test_correlations_are_those_of_scipy(seed, levels, cents):
     compared = 0
     for t in range(len(panel.dates)):
         known = ahead.entered[t] & np.isfinite(x[t])
-        assert section.count[t] == known.sum()
+        assert section.known[t] == known.sum()
         for h, horizon in enumerate(HORIZONS):
             returns = ahead.forward[h, t, known]
             if t >= ahead.known(horizon) or known.sum() < 5 or np.ptp(x[t, known]) == 0 or np.ptp(returns) == 0:
@@ -113,7 +118,7 @@ def test_quantiles_are_those_of_pandas(number):
     section = cs.correlate(loose(panel), ahead, fewest=20)
     labels = cs.quantiles(section, number)
     groups = cs.by_quantile(labels, ahead.forward[0], number)
-    for t in np.flatnonzero(section.count):
+    for t in np.flatnonzero(section.known):
         known = section.ranks[t] > 0
         wanted = pd.qcut(section.ranks[t, known], number, labels=False) + 1
         np.testing.assert_array_equal(labels[t, known], wanted)
@@ -160,18 +165,20 @@ def test_long_short_after_costs_is_what_a_ledger_finds():
     before = dict.fromkeys(range(30), 0.0)
     for t in range(len(panel.dates) - 2):
         order = np.argsort(x[t])
-        sides = {int(n): found.direction / 6 for n in order[-6:]} | {int(n): -found.direction / 6 for n in order[:6]}
+        sides = {int(n): found.look.direction / 6 for n in order[-6:]} | {
+            int(n): -found.look.direction / 6 for n in order[:6]
+        }
         now = dict.fromkeys(range(30), 0.0) | sides
         earned = sum(w * (panel["open"][t + 2, n] / panel["open"][t + 1, n] - 1) for n, w in now.items())
         paid = 7e-4 * sum(abs(now[n] - before[n]) for n in now)
-        assert found.long_short.daily[t] == pytest.approx(earned - paid, abs=1e-7)
+        assert found.look.long_short.daily[t] == pytest.approx(earned - paid, abs=1e-7)
         before = now
-    daily = found.long_short.daily[:-2]
+    daily = found.look.long_short.daily[:-2]
     year = (len(panel.dates) - 1) * 365.25 / (len(panel.dates) - 1)
-    assert found.long_short.net.mean == pytest.approx(daily.mean() * year)
+    assert found.look.long_short.net.mean == pytest.approx(daily.mean() * year)
     total = np.append(0.0, daily.cumsum())
-    assert found.long_short.drawdown == pytest.approx((total - np.maximum.accumulate(total)).min())
-    assert found.long_short.gross - found.long_short.cost == pytest.approx(found.long_short.net.mean)
+    assert found.look.long_short.drawdown == pytest.approx((total - np.maximum.accumulate(total)).min())
+    assert found.look.long_short.gross - found.look.long_short.cost == pytest.approx(found.look.long_short.net.mean)
 
 
 def test_what_the_nearest_leave_is_a_regression_of_ranks():
@@ -222,24 +229,24 @@ def test_ranks_see_no_monotone_change_and_nobody_sees_the_order_or_the_unit():
     terms = Terms(horizons=HORIZONS, horizon=3)
     plain = evaluate(panel, table(panel, [x]), terms).findings[0]
     bent = evaluate(panel, table(panel, [np.exp(3 * x)]), terms).findings[0]
-    assert [m.mean for m in bent.rank_ic] == [m.mean for m in plain.rank_ic]
-    assert bent.long_short.net == plain.long_short.net
-    assert bent.ic[0].mean != plain.ic[0].mean
+    assert [m.mean for m in bent.look.rank_ic] == [m.mean for m in plain.look.rank_ic]
+    assert bent.look.long_short.net == plain.look.long_short.net
+    assert bent.look.ic[0].mean != plain.look.ic[0].mean
     order = np.random.default_rng(0).permutation(len(panel.symbols))
     mixed = panel.select([panel.symbols[n] for n in order])
     scaled = Panel(mixed.dates, mixed.symbols, mixed.fields, mixed.values * 8.0, mixed.mask)
     again = evaluate(scaled, table(scaled, [x[:, order]]), terms).findings[0]
-    assert again.rank_ic[1].mean == pytest.approx(plain.rank_ic[1].mean, abs=1e-12)
-    assert again.long_short.net.mean == pytest.approx(plain.long_short.net.mean, abs=1e-9)
+    assert again.look.rank_ic[1].mean == pytest.approx(plain.look.rank_ic[1].mean, abs=1e-12)
+    assert again.look.long_short.net.mean == pytest.approx(plain.look.long_short.net.mean, abs=1e-9)
 
 
 def test_reversing_a_factor_reverses_its_ic_and_keeps_what_it_earns():
     panel = market(gaps=0.0, delisted=0)
     x = np.random.default_rng(4).standard_normal(panel.mask.shape)
     there, back = evaluate(panel, table(panel, [x, -x]), Terms(horizons=(1,), horizon=1)).findings
-    assert there.rank_ic[0].mean == pytest.approx(-back.rank_ic[0].mean)
-    assert there.direction == -back.direction
-    assert there.long_short.net.mean == pytest.approx(back.long_short.net.mean, abs=1e-9)
+    assert there.look.rank_ic[0].mean == pytest.approx(-back.look.rank_ic[0].mean)
+    assert there.look.direction == -back.look.direction
+    assert there.look.long_short.net.mean == pytest.approx(back.look.long_short.net.mean, abs=1e-9)
     assert there.residual.n == back.residual.n == 0  # each is all that the other says
     assert there.nearest_correlation == pytest.approx(-1.0)
 
@@ -253,9 +260,9 @@ def test_the_universe_is_that_of_each_date():
     masked = evaluate(panel, table(panel, [x]), terms, universe=inside).findings[0]
     narrow = panel.select(panel.symbols[:25])
     direct = evaluate(narrow, table(narrow, [x[:, :25]]), terms).findings[0]
-    assert masked.rank_ic[0] == direct.rank_ic[0]
-    assert masked.coverage == direct.coverage
-    np.testing.assert_allclose(masked.long_short.daily, direct.long_short.daily, atol=1e-7)
+    assert masked.look.rank_ic[0] == direct.look.rank_ic[0]
+    assert masked.look.coverage == direct.look.coverage
+    np.testing.assert_allclose(masked.look.long_short.daily, direct.look.long_short.daily, atol=1e-7)
 
 
 # --- known answers ---------------------------------------------------------------------------------------------------
@@ -273,18 +280,18 @@ def test_planted_knowledge_is_found_and_its_size_recovered():
     values[0] += 0.1 * z
     values[1] -= 0.1 * z
     found = evaluate(panel, table(panel, values), Terms(horizons=(1, 5), horizon=1, cost_bps=0.0))
-    words = [(f.foretells.word, f.pays.word, f.direction) for f in found.findings]
+    words = [(f.foretells.word, f.pays.word, f.look.direction) for f in found.findings]
     assert words[:2] == [("evidence for", "evidence for", 1), ("evidence against", "evidence for", -1)]
     assert [word for word, *_ in words[2:]] == ["no evidence"] * 2
     r = 0.1 / math.sqrt(1.01)
     wanted = 6 / (math.pi * 61) * (math.asin(r) + 58 * math.asin(r / 2))
     for finding, sign in zip(found.findings[:2], (1, -1), strict=True):
-        assert finding.rank_ic[0].low < sign * wanted < finding.rank_ic[0].high
+        assert finding.look.rank_ic[0].low < sign * wanted < finding.look.rank_ic[0].high
     assert found.reality is not None
     assert found.reality.spa < 0.01
-    assert np.diff(found.findings[0].by_quantile).min() > 0
+    assert np.diff(found.findings[0].look.by_quantile).min() > 0
     # The knowledge is of one bar: over five it is diluted by sqrt(5).
-    assert found.findings[0].rank_ic[1].mean == pytest.approx(wanted / math.sqrt(5), abs=0.03)
+    assert found.findings[0].look.rank_ic[1].mean == pytest.approx(wanted / math.sqrt(5), abs=0.03)
 
 
 def test_costs_turn_knowledge_into_a_loss():
@@ -292,11 +299,12 @@ def test_costs_turn_knowledge_into_a_loss():
     ahead = cs.future(panel, (1,))
     x = 0.1 * ahead.forward[0] / 0.02 + np.random.default_rng(6).standard_normal(panel.mask.shape)
     free, dear = (
-        evaluate(panel, table(panel, [x]), Terms(horizons=(1,), horizon=1, cost_bps=bps)).findings[0] for bps in (0.0, 100.0)
+        evaluate(panel, table(panel, [x]), Terms(horizons=(1,), horizon=1, cost_bps=bps)).findings[0]
+        for bps in (0.0, 100.0)
     )
     assert (free.foretells.word, free.pays.word) == ("evidence for", "evidence for")
     assert (dear.foretells.word, dear.pays.word) == ("evidence for", "evidence against")
-    assert dear.long_short.gross == free.long_short.gross
+    assert dear.look.long_short.gross == free.look.long_short.gross
 
 
 def test_the_more_are_tried_the_less_each_counts():
@@ -307,7 +315,7 @@ def test_the_more_are_tried_the_less_each_counts():
     alone, many = (evaluate(panel, table(panel, [x]), terms, trials=n) for n in (1, 100_000))
     assert alone.findings[0].foretells.word == "evidence for"
     assert many.findings[0].foretells.word == "no evidence"
-    p = alone.findings[0].rank_ic[0].p_value
+    p = alone.findings[0].look.rank_ic[0].p_value
     assert alone.findings[0].foretells.q_value == pytest.approx(p)
     assert many.findings[0].foretells.q_independent == pytest.approx(min(1.0, 100_000 * p))
     assert many.lucky_t > 4 > alone.lucky_t
@@ -320,8 +328,8 @@ def test_four_stocks_say_nothing():
     assert found.findings[0].foretells.reason == "no date has 20 symbols with a value"
     assert found.widest == 4
     assert found.reality is None
-    assert math.isnan(found.findings[0].rank_ic[0].mean)
-    assert found.findings[0].years == ()
+    assert math.isnan(found.findings[0].look.rank_ic[0].mean)
+    assert found.findings[0].look.years == ()
 
 
 def test_a_constant_and_an_unknown_factor_say_nothing():
@@ -329,17 +337,19 @@ def test_a_constant_and_an_unknown_factor_say_nothing():
     values = [np.full(panel.mask.shape, 0.1), np.full(panel.mask.shape, np.nan), loose(panel)]
     found = evaluate(panel, table(panel, values), Terms(horizons=(1,), horizon=1)).findings
     assert [f.foretells.word for f in found] == ["no evidence"] * 3
-    assert (found[0].rank_ic[0].n, found[1].coverage, found[2].rank_ic[0].n) == (0, 0.0, 58)
-    assert found[0].coverage == 1.0
+    assert (found[0].look.rank_ic[0].n, found[1].look.coverage, found[2].look.rank_ic[0].n) == (0, 0.0, 58)
+    assert found[0].look.coverage == 1.0
 
 
 def test_years_add_up_to_the_whole():
     panel = market(dates=800, gaps=0.0, delisted=0)
     found = evaluate(panel, table(panel, [loose(panel)]), Terms(horizons=(1,), horizon=1)).findings[0]
-    assert [year.year for year in found.years] == [2020, 2021, 2022]
-    assert sum(y.dates for y in found.years) == found.rank_ic[0].n
-    assert sum(y.dates * y.rank_ic for y in found.years) == pytest.approx(found.rank_ic[0].mean * found.rank_ic[0].n)
-    assert sum(y.net for y in found.years) == pytest.approx(np.nansum(found.long_short.daily), abs=1e-9)
+    assert [year.year for year in found.look.years] == [2020, 2021, 2022]
+    assert sum(y.dates for y in found.look.years) == found.look.rank_ic[0].n
+    assert sum(y.dates * y.rank_ic for y in found.look.years) == pytest.approx(
+        found.look.rank_ic[0].mean * found.look.rank_ic[0].n
+    )
+    assert sum(y.net for y in found.look.years) == pytest.approx(np.nansum(found.look.long_short.daily), abs=1e-9)
     assert found.residual.n <= SAMPLED
 
 
@@ -392,4 +402,7 @@ def test_a_table_of_other_dates_is_refused():
     with pytest.raises(ConfigError, match="dates and symbols of the panel"):
         evaluate(panel, other)
     with pytest.raises(ConfigError, match="open"):
-        evaluate(Panel(panel.dates, panel.symbols, ("close",), panel.values[..., 1:], panel.mask), table(panel, [loose(panel)]))
+        evaluate(
+            Panel(panel.dates, panel.symbols, ("close",), panel.values[..., 1:], panel.mask),
+            table(panel, [loose(panel)]),
+        )

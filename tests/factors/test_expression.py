@@ -82,7 +82,7 @@ def test_what_is_printed_reads_back(tree):
     assert again.lookback == tree.lookback
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(trees(), trees())
 def test_equal_means_the_same_tree(one, other):
     assert (one == other) == (structure(one) == structure(other))

@@ -242,12 +242,12 @@ def test_each_sign_of_piotroski_counts_one(changes, signs):
 
 def sessions_of_2024():
     holidays = np.array(["2024-01-01", "2024-01-15", "2024-05-27", "2024-07-04"], "datetime64[D]")
-    days = np.arange(np.datetime64("2024-01-01"), np.datetime64("2024-12-31"))
+    days = np.arange(np.datetime64("2023-12-20"), np.datetime64("2024-12-31"))
     return days[np.is_busday(days, holidays=holidays)]
 
 
 def trading(sessions, stop):
-    dates = sessions[sessions <= np.datetime64(stop)]
+    dates = sessions[(sessions >= np.datetime64("2024-01-01")) & (sessions <= np.datetime64(stop))]
     template = panel({"close": np.ones((len(dates), 1))})
     return type(template)(dates, template.symbols, template.fields, template.values.copy(), template.mask.copy())
 
@@ -287,10 +287,13 @@ def test_without_sessions_every_weekday_is_one():
 
 def test_sessions_that_do_not_fit_are_refused():
     bars = trading(sessions_of_2024(), "2024-01-12")
-    with pytest.raises(DataError, match="they end on 2024-01-12"):
-        with_calendar(bars, bars.dates)
+    sessions = sessions_of_2024()
+    with pytest.raises(DataError, match="they run from 2024-01-02 to 2024-12-30"):
+        with_calendar(bars, sessions[sessions >= bars.dates[0]])
+    with pytest.raises(DataError, match="they run from 2023-12-20 to 2024-01-31"):
+        with_calendar(bars, sessions[sessions < np.datetime64("2024-02-01")])
     with pytest.raises(DataError, match="2024-01-03 is missing"):
-        with_calendar(bars, np.delete(sessions_of_2024(), 1))
+        with_calendar(bars, sessions[sessions != np.datetime64("2024-01-03")])
 
 
 def test_macro_by_hand():

@@ -87,7 +87,7 @@ QLIB = {
     "Max": window(np.max), "Min": window(np.min), "IdxMax": window(lambda w: w.argmax() + 1),
     "IdxMin": window(lambda w: w.argmin() + 1), "Quantile": window(np.quantile),
     "Rank": window(lambda w: ((w < w[-1]).sum() + ((w == w[-1]).sum() + 1) / 2) / len(w)),
-    "Slope": window(lambda w: line(w)[0]), "Rsquare": window(lambda w: np.corrcoef(w, line(w)[1])[0, 1] ** 2),
+    "Slope": window(lambda w: line(w)[0]), "Rsquare": window(lambda w: 1 - np.var(w - line(w)[1]) / np.var(w)),
     "Resi": window(lambda w: w[-1] - line(w)[1][-1]), "Corr": pair, "Log": np.log, "Abs": np.abs,
     "Greater": np.maximum, "Less": np.minimum,
 }  # fmt: skip

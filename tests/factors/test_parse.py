@@ -40,16 +40,17 @@ def test_what_text_means(text, expected):
         ("ref(close, -1)", "at least 1, got 'ref.* the future is not known"),
         ("1 + ts_std(close, 1)", "at least 2, got 'ts_std.* at column 5"),
         ("ts_mean(close, volume)", "whole number of bars"),
-        ("ts_mean(close)", r"arguments of ts_mean\(x, n\).* missing a required argument: 'n'"),
+        ("ts_mean(close)", r"arguments must be those of ts_mean\(x, n\).* missing a required argument: 'n'"),
         ("ts_mean(close, 5, 6)", "too many positional"),
-        ("ts_mean", "`ts_mean` followed by its arguments in brackets"),
+        ("ts_mean", "`ts_mean` must be followed by its arguments in brackets"),
         ("ts_mean(close, n=5)", "must hold fields, numbers"),
         ("close.shift(1)", "at column 1"), ("close[0]", "must hold"), ("'close'", "must hold"), ("True", "must hold"),
         ("lambda: 1", "must hold"), ("close if close else 1", "must hold"), ("close and volume", "must hold"),
         ("close // 2", "must hold"), ("close % 2", "must hold"), ("1j", "must hold"), ("None", "must hold"),
         ("(yield close)", "must hold"), ("[close]", "must hold"), ("__import__('os').system('true')", "must hold"),
-        ("close +", "Python's syntax"), ("", "Python's syntax|must hold"), ("close; volume", "Python's syntax"),
-        ("close)(", "Python's syntax|must hold"), ("(" * 1000, "Python's syntax"), ("1" * 5000, "Python's syntax"),
+        ("close +", "Python's syntax"), ("", "must be one value"), ("close; volume", "Python's syntax"),
+        ("close)(", "brackets in pairs"), ("close) + (open", "brackets in pairs"), ("close, open", "must be one value"),
+        ("(" * 1000, "Python's syntax"), ("1" * 5000, "Python's syntax"),
         ("1e999", "must be finite"), ("9" * 400, "must be finite"), ("\x00", "Python's syntax"),
         ("-" * 5000 + "close", "must not nest|Python's syntax"),
         (" + ".join(["close"] * 3000), "must not nest so deep"),
@@ -61,7 +62,7 @@ def test_nothing_else_is_read(text, message):
 
 
 @given(st.text(max_size=40) | st.from_regex(r"[a-z0-9_+*/()<>&|~., -]{0,40}", fullmatch=True))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_text_is_read_or_refused(text):
     for read in (parse, qlib):
         try:
@@ -110,8 +111,8 @@ def test_strings_of_qlib(text, ours):
     [
         ("Ref($close, -1)/$close - 1", "the future is not known"), ("Mean($close, 0)", "at least 1"),
         ("EMA($close, 0.1)", "whole number"),
-        ("P($$roewa_q)", "Python's syntax"), ("Mask($close, 'SH600000')", "known operator"),
-        ("Maen($close, 5)", "did you mean `Mean`"), ("ts_mean($close, 5)", "known operator"),
+        ("P($$roewa_q)", "Python's syntax"), ("Mask($close, 'SH600000')", "known operators, got"),
+        ("Maen($close, 5)", "did you mean `Mean`"), ("ts_mean($close, 5)", "known operators, got"),
     ],
 )  # fmt: skip
 def test_what_is_refused_of_qlib(text, message):

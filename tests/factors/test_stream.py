@@ -36,7 +36,7 @@ def row(panel, t):
 # --- equal to the batch ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 999), holes=st.sampled_from([0.0, 0.3]))
 def test_every_operator_streams_what_it_tabulates(seed, holes):
     bars = market(seed, length=40, holes=holes)
@@ -59,7 +59,7 @@ def test_symbol_by_symbol_is_the_same_as_all_at_once():
 
 
 @pytest.mark.parametrize("factors", [SIM, SIM_RELATIVE], ids=["levels", "ratios"])
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 999))
 def test_twins_equal_ta_lib(factors, seed):
     bars = market(seed, length=120, holes=0.1)

@@ -29,7 +29,9 @@ def judged():
     opened = np.roll(close, 1, axis=0)  # fills at the last close
     values = np.stack([opened, close], axis=-1)
     days = np.datetime64("2022-01-03") + np.arange(300)
-    panel = Panel(days, tuple(f"s{n}" for n in range(40)), ("open", "close"), values, np.ones((300, 40), bool), source="made up")
+    panel = Panel(
+        days, tuple(f"s{n}" for n in range(40)), ("open", "close"), values, np.ones((300, 40), bool), source="made up"
+    )
     return evaluate(panel, tabulate(panel, FORMULAS), Terms(horizons=(1, 5), horizon=1))
 
 
@@ -51,14 +53,14 @@ def charts(page: str) -> dict:
 def test_sheet_says_what_was_found(judged, page):
     text, found = shown(page), judged.findings[0]
     assert found.foretells.word == "evidence for"
-    mean = found.rank_ic[0]
+    mean = found.look.rank_ic[0]
     assert (
-        f"Evidence that high values of reversal precede higher returns over the next 1 bar: its mean rank IC was {mean.mean:+.3f} "
-        f"({mean.low:+.3f} to {mean.high:+.3f}, q &lt; 0.001)." in text
+        f"Evidence that high values of reversal precede higher returns over the next 1 bar: its mean rank IC was "
+        f"{mean.mean:+.3f} ({mean.low:+.3f} to {mean.high:+.3f}, q &lt; 0.001)." in text
     )
     for number in (
-        f"{mean.t:+.1f}", f"{found.rank_ic[1].mean:+.3f}", f"{found.ic[0].mean:+.3f}",
-        f"{100 * found.long_short.net.mean:+.1f} %", f"{100 * found.long_only.gross:+.1f} %",
+        f"{mean.t:+.1f}", f"{found.look.rank_ic[1].mean:+.3f}", f"{found.look.ic[0].mean:+.3f}",
+        f"{100 * found.look.long_short.net.mean:+.1f} %", f"{100 * found.look.long_only.gross:+.1f} %",
         f"same, {found.nearest_correlation:+.2f}", "nothing is left: others say at least 99.9 % of what it says",
     ):  # fmt: skip
         assert number in text
@@ -81,10 +83,11 @@ def test_charts_hold_the_numbers_of_the_evaluation(judged, page):
     assert set(drawn) == {"ic", "sum", "decay", "years", "money", "quantiles", "others", "coverage"}
     for name in drawn:
         assert f'id="{name}"' in page
-    assert drawn["decay"]["data"][0]["x"] == pytest.approx([mean.mean for mean in found.rank_ic], rel=1e-6)
-    assert drawn["quantiles"]["data"][0]["y"] == pytest.approx(1e4 * found.by_quantile, rel=1e-6)
-    assert drawn["sum"]["data"][0]["y"][-1] == pytest.approx(np.nansum(found.daily_rank_ic), rel=1e-6)
-    assert drawn["money"]["data"][0]["y"][-1] == pytest.approx(np.nansum(found.long_short.daily), rel=1e-6)
+    x = charts(page)["dates"][drawn["decay"]["data"][0]["x"]]
+    assert x == pytest.approx([mean.mean for mean in found.look.rank_ic], rel=1e-6)
+    assert drawn["quantiles"]["data"][0]["y"] == pytest.approx(1e4 * found.look.by_quantile, rel=1e-6)
+    assert drawn["sum"]["data"][0]["y"][-1] == pytest.approx(np.nansum(found.look.daily_rank_ic), rel=1e-6)
+    assert drawn["money"]["data"][0]["y"][-1] == pytest.approx(np.nansum(found.look.long_short.daily), rel=1e-6)
 
 
 def test_names_are_text_and_not_markup(judged, tmp_path):
@@ -108,7 +111,9 @@ def test_summary_has_every_factor_and_links_the_best(judged, tmp_path):
     assert "Of 3 factors, 2 foretell returns over 1 bar" in text
     assert "at a false-discovery rate of 5 %" in text
     for finding in judged.findings[:2]:
-        assert f"{finding.name} {finding.foretells.word} {finding.pays.word} {finding.rank_ic[0].mean:+.3f}" in text
+        assert (
+            f"{finding.name} {finding.foretells.word} {finding.pays.word} {finding.look.rank_ic[0].mean:+.3f}" in text
+        )
     assert len(page) < 40_000
     assert "<script" not in page
 
@@ -116,14 +121,14 @@ def test_summary_has_every_factor_and_links_the_best(judged, tmp_path):
 def test_directions_and_costs_are_spoken(judged):
     reversal, same, noise = judged.findings
     assert all(s.text.count("  ") == 0 for finding in judged.findings for s in factor_sheet.sentences(judged, finding))
-    first, second = factor_sheet.sentences(judged, reversal)
+    _, second = factor_sheet.sentences(judged, reversal)
     assert second.text.startswith({
         "evidence for": "Evidence that trading it pays", "evidence against": "Evidence that trading it loses",
         "no evidence": "No evidence that trading it pays",
     }[reversal.pays.word])  # fmt: skip
     assert "the highest fifth minus the lowest earned" in second.text
     assert "10 basis points" in second.basis
-    assert same.direction == 1
+    assert same.look.direction == 1
     turned = factor_sheet.sentences(judged, noise)
     assert turned[0].word == noise.foretells.word
 
@@ -144,7 +149,9 @@ def test_four_symbols_make_a_page_that_says_so():
 
 
 def test_a_function_is_told_by_its_instructions():
-    first, again = (Factor("a", 1, function, ("close",)) for function in (lambda b: b["close"], lambda b: b["close"] + 1))
+    first, again = (
+        Factor("a", 1, function, ("close",)) for function in (lambda b: b["close"], lambda b: b["close"] + 1)
+    )
     assert factor_sheet.define(first).text == "a Python function"
     assert factor_sheet.define(first).sha256 != factor_sheet.define(again).sha256
 

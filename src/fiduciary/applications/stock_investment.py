@@ -20,10 +20,11 @@ from fiduciary.core.errors import ConfigError
 from fiduciary.core.types import Agent, Policy, Prophet, Split
 from fiduciary.data import Panel, load
 from fiduciary.data.panel import position, span
+from fiduciary.data.stored import Stored
 from fiduciary.envs import StockTrading
 from fiduciary.envs.terms import Execution
 from fiduciary.evaluation import splits
-from fiduciary.factors import SIM, SIM_RELATIVE, Factor
+from fiduciary.factors import SIM, SIM_RELATIVE, Factor, Formula, parse
 from fiduciary.markets.costs import Costs
 from fiduciary.markets.venue import Venue
 from fiduciary.study import Matched, Search, Study, Yardstick
@@ -38,13 +39,14 @@ class Source:
     """Where bars come from.
 
     Attributes:
-        source: a shipped sample's name, or the path of a CSV or Parquet file in long form.
+        source: a shipped sample's name, the path of a CSV or Parquet file in long form, or the folder or URL of a store.
         symbols: which ones, in this order; none named = all.
         columns: our column name -> the file's, where they differ.
         fields: which of open, high, low, close, volume to read; none named = all, and of an index open and close alone,
             since index files often carry no volume, or zeros.
         currency: unit of the prices.
         label: name in the report.
+        stored: which bars of a store, as known when.
     """
 
     source: str
@@ -53,6 +55,7 @@ class Source:
     fields: tuple[str, ...] = ()
     currency: str = "USD"
     label: str = ""
+    stored: Stored | None = None
 
     def panel(self, usual: tuple[str, ...] | None = None) -> Panel:
         """Read and validate; `usual` are the fields where none are named.
@@ -72,6 +75,7 @@ class Source:
             symbols=self.symbols or None,
             fields=self.fields or usual,
             currency=self.currency,
+            stored=self.stored,
         )
 
 
@@ -147,7 +151,8 @@ class Problem:
 
     Attributes:
         cash: capital of all accounts together.
-        factors: "sim", the paper's ten levels, or "sim-relative", the same ten free of scale.
+        factors: "sim", the paper's ten levels, "sim-relative", the same ten free of scale, or expressions in the factor
+            language, such as ["close / ts_mean(close, 10) - 1"].
         window: bars in an observation.
         execution: "next_open", "next_close", or "close" (the paper's; optimistic).
         risk_aversion: A in the utility.
@@ -156,7 +161,7 @@ class Problem:
     """
 
     cash: float = 500_000.0
-    factors: Literal["sim", "sim-relative"] = "sim"
+    factors: Literal["sim", "sim-relative"] | tuple[str, ...] = "sim"
     window: int = 20
     execution: Execution = "next_open"
     risk_aversion: float = 0.2
@@ -224,7 +229,9 @@ class StockInvestment:
     @cached_property
     def env(self) -> StockTrading:
         """The stocks' environment, before any split."""
-        return self._trading(self.data.panel(), FACTORS[self.problem.factors], self.problem.window)
+        named = self.problem.factors
+        factors = FACTORS[named] if isinstance(named, str) else tuple(Formula(text, parse(text)) for text in named)
+        return self._trading(self.data.panel(), factors, self.problem.window)
 
     def study(self) -> Study:
         """Read the data and state the study.
@@ -252,7 +259,7 @@ class StockInvestment:
         told: Policy = replace(who, fields=self.env.panel.fields) if name in TIMING else who  # type: ignore[type-var, assignment]
         return told
 
-    def _trading(self, panel: Panel, factors: tuple[Factor, ...], window: int) -> StockTrading:
+    def _trading(self, panel: Panel, factors: tuple[Factor | Formula, ...], window: int) -> StockTrading:
         p = self.problem
         return StockTrading(
             panel, factors, cash=p.cash, costs=self.costs, venue=self.venue, window=window, execution=p.execution,

@@ -192,10 +192,8 @@ def stale_prices(history: History) -> Iterator[Hit]:
     edges = np.flatnonzero(np.diff(np.concatenate(([False], same, [False]))))
     starts, lengths = edges[::2], edges[1::2] - edges[::2]
     moves = np.abs(np.diff(close))
-    if not moves.any():
-        return
     # A move of s ticks in the mean absolute is rounded to none with a chance of about 1 / (pi s).
-    rounded = moves[moves > 0].min() / (np.pi * moves.mean())
+    rounded = moves[moves > 0].min() / (np.pi * moves.mean()) if moves.any() else 0.0
     for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
         share = max((same.sum() - length + 1) / (len(close) + 2), rounded)
         if length >= REPEATS and len(close) * share**length < RARE:

@@ -11,6 +11,7 @@ rows with `known_time` <= `as_of` and of each key the last.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -151,7 +152,7 @@ class History:
         stale = groups(index)
         actions: list[Any] = []
         for group in stale:
-            times = files.gather(group, ["event_time"])["event_time"].sort()
+            times = files.gather(group, ["event_time"], Query(FOREVER))["event_time"].sort()
             for piece in pieces(times):
                 event = times[piece.start], times[piece.stop - 1]
                 part = meeting(group, {"event_time": event})
@@ -179,7 +180,7 @@ class History:
         Returns:
             What was deleted.
         """
-        hours = int(older.total_seconds() // 3600)
+        hours = math.ceil(older / timedelta(hours=1))
         return tuple(self._table(table)[0].vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True))
 
     # --- reading -----------------------------------------------------------------------------------------------------
@@ -254,10 +255,16 @@ class History:
         index = query.files(listed(delta))
         return scatter(files, index, query, fields or full, symbols=symbols, source=source, currency=currency)
 
-    def log(self, table: str) -> "pl.DataFrame":
-        """Every version of every row, sorted by `event_time`, keys and `known_time`; `batch` names the append."""
+    def log(self, table: str, *, start: When | None = None, stop: When | None = None) -> "pl.DataFrame":
+        """Every version of every row, sorted by `event_time`, keys and `known_time`; `batch` names the append.
+
+        Args:
+            table: its name.
+            start, stop: of `event_time`, as in `read`.
+        """
         delta, files = self._table(table)
-        return files.gather(listed(delta), list(files.schema)).sort(files.order)
+        query = _query(FOREVER, start, stop, {})
+        return files.gather(query.files(listed(delta)), list(files.schema), query).sort(files.order)
 
     def quarantined(self, table: str) -> "pl.DataFrame":
         """Refused rows: the cells as text, as they came, the `reason`, and when they were `received`; oldest first."""
@@ -277,7 +284,9 @@ class History:
         pattern = self._place("*/_delta_log")
         if "://" in pattern:
             first = f"{pattern}/{0:020}.json"
-            logs = pl.scan_ndjson(first, schema={"add": pl.Null}, include_file_paths="path", storage_options=dict(self.options))
+            logs = pl.scan_ndjson(
+                first, schema={"add": pl.Null}, include_file_paths="path", storage_options=dict(self.options)
+            )
             names = [path.split("/")[-3] for path in logs.select("path").collect()["path"].unique()]
         else:
             names = [path.parent.name for path in Path(self.url).glob("*/_delta_log")]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fiduciary.core.errors import DataError
 from fiduciary.data.panel import moment
-from fiduciary.data.tables import Table, check_rows
+from fiduciary.data.tables import Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,9 +92,18 @@ class Files:
         """Types of the columns as stored: those of the door, and `batch`."""
         import polars as pl
 
-        names = ["event_time", *(column.name for column in self.table.columns), "known_time", "source"]
-        typed = check_rows(pl.DataFrame(schema=dict.fromkeys(names, pl.String)), self.table).good
-        return typed.with_columns(pl.lit(0, pl.Int64).alias("batch")).schema
+        time = pl.Datetime("us", "UTC")
+        kinds: dict[str, pl.DataType] = {
+            "float": pl.Float64(),
+            "int": pl.Int64(),
+            "text": pl.String(),
+            "bool": pl.Boolean(),
+            "time": time,
+        }
+        own = {column.name: kinds[column.kind] for column in self.table.columns}
+        return pl.Schema(
+            {"event_time": time} | own | {"known_time": time, "source": kinds["text"], "batch": kinds["int"]}
+        )
 
     @property
     def columns(self) -> list[str]:
@@ -142,12 +151,12 @@ class Files:
                 remedy="restore it from a copy; nothing was changed",
             ) from problem  # fmt: skip
 
-    def gather(self, index: "pl.DataFrame", columns: Sequence[str], query: Query | None = None) -> "pl.DataFrame":
-        """Columns of all rows of several files that the query may see; None = all."""
+    def gather(self, index: "pl.DataFrame", columns: Sequence[str], query: Query) -> "pl.DataFrame":
+        """Columns of the rows of several files that the query may see."""
         import polars as pl
 
         def load(file: Mapping[str, Any]) -> pl.DataFrame:
-            return self.read(file["path"], columns, *(query.rows(file) if query else ()))
+            return self.read(file["path"], columns, *query.rows(file))
 
         empty = pl.DataFrame(schema=self.schema).select(columns)
         return pl.concat([empty, *at_once(load, index.iter_rows(named=True))])
@@ -222,8 +231,11 @@ def at_once(work: Callable[[Any], Out], items: Iterable[Any]) -> list[Out]:
     """Results of `work` on each item, as many at a time as Polars has threads."""
     import polars as pl
 
+    several = list(items)
+    if len(several) < 2:
+        return [work(item) for item in several]
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        return list(pool.map(work, items))
+        return list(pool.map(work, several))
 
 
 def ends(when: When) -> tuple[datetime, datetime]:

@@ -166,7 +166,7 @@ def agreed(old: Table | None, given: Table | str) -> Table:
     faults += [f"column {name}" for name in mine.keys() ^ theirs.keys() if not (mine | theirs)[name].optional]
     if faults:
         raise DataError(
-            f"table {old.name!r} must keep its schema; only optional columns may be added", f"other {', '.join(sorted(faults))}",
+            f"table {old.name!r} must keep its schema; optional columns may be added", f"other {', '.join(sorted(faults))}",
             remedy="append under the schema that `History.schema` gives, or to a table of another name",
         )  # fmt: skip
     return replace(old, columns=(*old.columns, *(theirs[name] for name in theirs if name not in mine)))

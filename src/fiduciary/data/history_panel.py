@@ -74,10 +74,13 @@ def scatter(
 
     def lay(k: int) -> None:
         rows = files.read(each[k]["path"], columns, *query.rows(each[k]), checked=True)
-        cell = _cells(axes[k], dates, names)
+        cell: Any = _cells(axes[k], dates, names)
         if doubt:
             cell, rows = _newer(cell, rows, latest)
-        values[cell] = rows.select(fields).to_numpy(order="c")
+        elif (np.diff(cell) == 1).all() and len(cell):
+            cell = slice(cell[0], cell[-1] + 1)  # a file without gaps is one stretch of the block
+        for f, name in enumerate(fields):
+            values[cell, f] = rows[name].to_numpy()
         mask[cell] = True
 
     for height in range(int(level.max()) + 1):

@@ -180,8 +180,8 @@ def update(plan: Plan, history: "History", means: Means = MEANS) -> Pulled:
     starts: dict[date | None, list[str]] = {}
     for name in plan.symbols or sorted(last):
         running = name in last and plan.table not in REVISED
-        start = last[name] - timedelta(days=plan.overlap_days) if running else plan.start
-        starts.setdefault(start, []).append(name)
+        since = last[name] - timedelta(days=plan.overlap_days) if running else plan.start
+        starts.setdefault(max(since, plan.start) if since and plan.start else since, []).append(name)
     stop = plan.stop or datetime.now(UTC).date()
     requests = [
         request

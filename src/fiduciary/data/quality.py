@@ -10,7 +10,7 @@ in `detectors`, copied snapshots in `snapshots`, and here is what needs more tha
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ from fiduciary.data.faults import Fault
 from fiduciary.data.panel import Panel
 from fiduciary.data.reference import sessions
 from fiduciary.data.snapshots import copied, meaning
-from fiduciary.data.tables import BARS_1D, Column, Table, stale
+from fiduciary.data.tables import BARS_1D, DAY, Column, Table, stale
 
 if TYPE_CHECKING:
     import polars as pl
@@ -101,18 +101,18 @@ def _of_bars(frame: "pl.DataFrame", exchange: str) -> Iterator[Anomaly]:
     long = frame.select(pl.col("event_time").dt.date().alias("date"), "symbol", *numbers)
     # Twice a day is a fault of daily bars, every day it is their nature.
     daily = len(long) < 1.5 * long.select(pl.struct("date", "symbol").n_unique()).item()
-    hours = sessions(exchange, long["date"].min(), long["date"].max()) if exchange else None  # type: ignore[arg-type]
+    hours = sessions(exchange, *_first_and_last(long["date"])) if exchange else None
     calendar = None if hours is None else hours["session"].to_numpy().astype("datetime64[D]")
     rules = DAILY if daily else PRESENCE if exchange else ()
-    for fault in validation.check(long, rules, calendar=calendar):
+    for fault in validation.check(long, rules, calendar=calendar if hours is not None and len(hours) else None):
         yield Anomaly(fault, np.empty(0, "datetime64[us]"))
     for part, own in zip(
         frame.partition_by("symbol", maintain_order=True), long.partition_by("symbol", maintain_order=True), strict=True
     ):
         history, times = validation.history_of(own), _times(part)
         hits = [hit for detector in DETECTORS for hit in detector(history)]
-        hits += [*(_day_labels(times, calendar) if daily else _clock(times, hours))]
-        hits += [*_known_too_soon(part, daily, hours)]
+        hits += [*(_day_labels(times, calendar) if daily else _clock(times, exchange))]
+        hits += [*_known_too_soon(part, hours if daily else None)]
         yield from (_anomaly(hit, history.symbol, times) for hit in hits)
     yield from _same_series(frame)
 
@@ -121,6 +121,12 @@ def _anomaly(hit: Hit, symbol: str, times: Times, item: str = "") -> Anomaly:
     first = str(times[hit.rows[0]].astype("datetime64[D]"))
     fault = Fault(hit.kind, hit.severity, symbol, first, hit.fact, hit.remedy, len(hit.rows))
     return Anomaly(fault, times[hit.rows], item)
+
+
+def _first_and_last(days: "pl.Series") -> tuple[date, date]:
+    first, last = days.min(), days.max()
+    assert isinstance(first, date) and isinstance(last, date)
+    return first, last
 
 
 def _times(frame: "pl.DataFrame") -> Times:
@@ -171,10 +177,14 @@ def _day_labels(times: Times, calendar: Times | None) -> Iterator[Hit]:
             )  # fmt: skip
 
 
-def _clock(times: Times, hours: "pl.DataFrame | None") -> Iterator[Hit]:
+def _clock(times: Times, exchange: str) -> Iterator[Hit]:
     """Sessions whose bars lie outside trading hours, and inside after a shift by whole hours: a zone, or summer time."""
-    if hours is None:
+    if not exchange:
         return
+    first, last = (moment.astype("datetime64[D]").item() for moment in (times[0], times[-1]))
+    # A wrong clock moves bars into the day beside theirs; not into another year, which the calendar may not know.
+    beside = max(first - DAY, first.replace(month=1, day=1)), min(last + DAY, last.replace(month=12, day=31))
+    hours = sessions(exchange, *beside)
     opens, closes = (hours[name].to_numpy().astype("datetime64[us]") for name in ("open", "close"))
     group = np.cumsum(np.diff(times, prepend=times[0]) > NIGHT)
     outside = ~_within(times, opens, closes)
@@ -201,20 +211,24 @@ def _clock(times: Times, hours: "pl.DataFrame | None") -> Iterator[Hit]:
 
 def _within(times: Times, opens: Times, closes: Times) -> NDArray[np.bool_]:
     """[M] whether a session is open; its close counts, for bars that are labelled by their end."""
-    session = np.searchsorted(opens, times, side="right") - 1
-    return np.asarray((session >= 0) & (times <= closes[np.maximum(session, 0)]))
+    session = np.searchsorted(opens, times, side="right")
+    ended = np.append(np.datetime64(0, "us"), closes)
+    return np.asarray((session > 0) & (times <= ended[session]))
 
 
-def _known_too_soon(part: "pl.DataFrame", daily: bool, hours: "pl.DataFrame | None") -> Iterator[Hit]:
+def _known_too_soon(part: "pl.DataFrame", hours: "pl.DataFrame | None") -> Iterator[Hit]:
     """Bars that were known before they ended: who asks as of that time sees the future."""
+    import polars as pl
+
     if "known_time" not in part.columns:
         return
     known, ended = part["known_time"].to_numpy().astype("datetime64[us]"), _times(part)
-    if daily and hours is not None:
-        days, closes = (hours[name].to_numpy() for name in ("session", "close"))
-        at = np.minimum(np.searchsorted(days, ended.astype("datetime64[D]")), len(days) - 1)
-        is_session = days[at] == ended.astype("datetime64[D]")
-        ended = np.where(is_session, closes[at].astype("datetime64[us]") - np.timedelta64(1, "us"), ended)
+    if hours is not None:
+        # Known at the close is in time; a day that is no session is too soon at its label.
+        just_before = (pl.col("close") - timedelta(microseconds=1)).dt.replace_time_zone(None)
+        days = part.select(session=pl.col("event_time").dt.date())
+        closes = days.join(hours.select("session", just_before), on="session", how="left", maintain_order="left")
+        ended = closes["close"].fill_null(pl.Series(ended)).to_numpy().astype("datetime64[us]")
     rows = np.flatnonzero(known <= ended)
     if len(rows):
         yield Hit(

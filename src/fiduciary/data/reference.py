@@ -106,10 +106,8 @@ class Reference:
 
     def actions(self, symbols: Sequence[str] | None = None, *, as_of: datetime | None = None) -> "pl.DataFrame":
         """Splits and dividends known at `as_of`, sorted by ex date; None = of all symbols."""
-        import polars as pl
-
-        rows = self.history.read("corporate_actions", as_of=as_of)
-        return rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))
+        where = None if symbols is None else {"symbol": list(symbols)}
+        return self.history.read("corporate_actions", as_of=as_of, where=where)
 
     def rates(self, *, as_of: datetime | None = None) -> "pl.DataFrame":
         """Exchange rates known at `as_of`, for `convert`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from fiduciary.core.errors import ConfigError
 from fiduciary.data.panel import BARS, Panel, position
 from fiduciary.data.readers import EXTENSIONS, read
+from fiduciary.data.stored import Stored, is_store
 
 FOLDER = Path(__file__).parent / "samples"
 
@@ -68,22 +69,30 @@ def load(
     fields: Sequence[str] | None = None,
     currency: str = "USD",
     name: str = "",
+    stored: Stored | None = None,
 ) -> Panel:
-    """A panel from a sample's name (`sample`) or from a CSV or Parquet file (`read`); what `fiduciary data` calls.
+    """A panel from a sample's name (`sample`), a CSV or Parquet file (`read`) or a store (`History`).
 
     Args:
-        source: "us-stocks", "sp500", or the path of a file.
+        source: "us-stocks", "sp500", the path of a file, or the folder or URL of a store.
         columns: {our name: the file's name}; for files only.
         symbols: those wanted, in this order; None = all.
         fields: those wanted; None = open, high, low, close, volume of a file, or all that a sample has.
         currency: unit of the prices; samples are in USD.
-        name: where the bars came from, in words; "" = the path. A sample says so itself.
+        name: where the bars came from, in words; "" = the path. A sample and a store say so themselves.
+        stored: which bars of a store, as known when; None = its `bars_1d` as known now, as traded.
 
     Raises:
-        ConfigError: no such sample or file, or an argument that cannot apply to it.
+        ConfigError: no such sample, file or table, or an argument that cannot apply to it.
         DataError: the file breaks a rule; see `read`.
     """
     text = str(source)
+    if is_store(text):
+        if columns:
+            raise ConfigError("`columns` belong to files", f"them with the store {text!r}", remedy="leave them out")
+        return (stored or Stored()).panel(text, symbols=symbols, fields=fields, currency=currency)
+    if stored:
+        raise ConfigError("`stored` belongs to a store", f"it with {text!r}", cause="no table of a store is there")
     if text in SAMPLES:
         if columns or currency != "USD":
             raise ConfigError(

@@ -84,9 +84,11 @@ def copied(days: Dates, values: Floats, bars: Panel, n: int, of: Meaning) -> Ite
 
 def _frozen(values: Floats, truth: Floats) -> Iterator[Hit]:
     """The longest run of one value, if what it must follow moved too far for it."""
-    edges = np.flatnonzero(np.diff(values, prepend=np.nan, append=np.nan) != 0)
-    longest = int(np.argmax(np.diff(edges, append=edges[-1:])))
-    run = np.arange(edges[longest], edges[longest + 1]) if len(edges) > 1 else edges
+    if len(values) < MANY:
+        return
+    bounds = np.append(np.flatnonzero(np.diff(values, prepend=np.nan) != 0), len(values))
+    longest = int(np.argmax(np.diff(bounds)))
+    run = np.arange(bounds[longest], bounds[longest + 1])
     if len(run) < MANY:
         return
     least, most = truth[run].min(), truth[run].max()

@@ -39,7 +39,7 @@ from fiduciary.core.errors import ConfigError
 from fiduciary.core.types import Alarm, Fold, Ledger, Obs, Source, Spec, Split, Step, View
 from fiduciary.data.panel import Panel
 from fiduciary.envs.terms import FREE, LENT, SEEN, Execution, Range, learnt, longest, standing, stretches
-from fiduciary.factors import SIM_RELATIVE, Factor, Scaler, compute
+from fiduciary.factors import SIM_RELATIVE, Factor, Formula, Scaler, compute
 from fiduciary.markets import costs as market_costs
 from fiduciary.markets.dynamics import redrawn
 
@@ -148,7 +148,7 @@ class PortfolioWeights:
     """
 
     panel: Panel
-    factors: Sequence[Factor] = SIM_RELATIVE
+    factors: Sequence[Factor | Formula] = SIM_RELATIVE
     _: KW_ONLY
     cash: float = 1_000_000.0
     costs: market_costs.Costs = DEFAULT_COSTS

@@ -35,7 +35,7 @@ from fiduciary.core.errors import ConfigError
 from fiduciary.core.types import Alarm, Fold, Ledger, Obs, Source, Spec, Split, Step, View, transition
 from fiduciary.data.panel import Panel
 from fiduciary.envs.terms import FILLED, FREE, LENT, SEEN, Execution, Range, learnt, longest, standing, stretches
-from fiduciary.factors import SIM, Factor, Scaler, compute
+from fiduciary.factors import SIM, Factor, Formula, Scaler, compute
 from fiduciary.markets import costs as market_costs
 from fiduciary.markets import venue as market_venue
 from fiduciary.markets.dynamics import redrawn
@@ -197,7 +197,7 @@ class ShareTrading:
     """
 
     panel: Panel
-    factors: Sequence[Factor] = SIM
+    factors: Sequence[Factor | Formula] = SIM
     _: KW_ONLY
     cash: float = 1_000_000.0
     costs: market_costs.Costs = TEN_BP

@@ -30,7 +30,7 @@ class Future(NamedTuple):
 
     Attributes:
         entered: [T, N] bool, the cross-section.
-        step: [T, N] return over the bar after entry, price_{t+2} / price_{t+1} - 1 of every symbol that has a price; 0 elsewhere.
+        step: [T, N] return over the bar after entry, price_{t+2} / price_{t+1} - 1, of all that have a price; 0 elsewhere.
         forward: [H, T, N] returns r_{t,h}; 0 outside the cross-section.
         doubled: [H, T, N] int32, twice their average rank from the lowest, 2 up; 0 outside the cross-section.
         horizons: H horizons in bars.
@@ -68,9 +68,9 @@ def future(panel: Panel, horizons: Sequence[int], *, entry: Entry = "open", univ
     for out, h in zip(forward, horizons, strict=True):
         out[: -h - 1] = _return(marked[h + 1 :], marked[1:-h], entered[: -h - 1])
     doubled = np.empty(forward.shape, np.int32)
-    for twice, returns in zip(doubled, forward, strict=True):
+    for h in range(len(horizons)):
         for rows in blocks(*mask.shape):
-            twice[rows] = 2 * ranks(returns[rows], entered[rows])
+            doubled[h, rows] = 2 * ranks(forward[h, rows], entered[rows])
     return Future(entered, step, forward, doubled, tuple(horizons))
 
 
@@ -113,13 +113,13 @@ class Section(NamedTuple):
 
     Attributes:
         ranks: [T, N] float32, average ranks of the known values; 0 where unknown.
-        count: [T] symbols in the cross-section whose factor is known.
+        known: [T] symbols in the cross-section whose factor is known.
         ic: [H, T] Pearson correlation of factor and forward return.
         rank_ic: [H, T] Spearman correlation.
     """
 
     ranks: NDArray[np.float32]
-    count: NDArray[np.int64]
+    known: NDArray[np.int64]
     ic: Floats
     rank_ic: Floats
 
@@ -153,7 +153,8 @@ def _correlation(x: Floats, y: Floats, weight: Floats, n: NDArray[np.int64]) -> 
     """Pearson correlation of rows of x [B, N], centred and 0 where not weighted, and y where weighted; NaN without spread."""
     total, squares = _dot(weight, y), _dot(weight * y, y)
     spread = _dot(x, x) * (squares - total**2 / np.maximum(n, 1))
-    return np.divide(_dot(x, y), np.sqrt(np.maximum(spread, 0.0)), out=np.full(len(x), np.nan), where=spread > 0)
+    scale = np.sqrt(np.where(spread > 0, spread, np.nan))
+    return np.asarray(_dot(x, y) / scale)
 
 
 def _dot(x: Floats, y: Floats) -> Floats:
@@ -186,9 +187,9 @@ def _subset(known: Marks, entered: Marks) -> Callable[[NDArray[np.int32]], Float
 
 def quantiles(section: Section, number: int) -> NDArray[np.int8]:
     """[T, N] 1 (lowest) to `number` of every known value, 0 elsewhere: `pandas.qcut` of the ranks, equals together."""
-    n = section.count[:, None].astype(np.float32)
+    n = section.known[:, None].astype(np.float32)
     share = (section.ranks - 1) * number / np.maximum(n - 1, 1)
-    return np.where(section.ranks > 0, np.maximum(np.ceil(share), 1), 0).astype(np.int8)
+    return np.asarray(np.where(section.ranks > 0, np.maximum(np.ceil(share), 1), 0), np.int8)
 
 
 def by_quantile(labels: NDArray[np.int8], returns: Floats, number: int) -> Floats:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from fiduciary.factors import ops
 from fiduciary.factors.expression import Expr, Operand, apply, lift
-from fiduciary.factors.parse import Words, parse
+from fiduciary.factors.parse import Words, read
 
 
 def _pair(op: str) -> Callable[[Operand, Operand], Expr]:
@@ -47,5 +47,5 @@ def qlib(text: str) -> Expr:
     Raises:
         ConfigError: the text is not in that language, or looks ahead.
     """
-    # A blank behind keeps every column where it was.
-    return parse(re.sub(r"\$([A-Za-z_]\w*)", r"\1 ", text), words=QLIB)
+    # A blank keeps every column where it was.
+    return read(re.sub(r"\$(?=[A-Za-z_])", " ", text), QLIB, shown=text)

@@ -6,9 +6,9 @@ from typing import TypeGuard
 
 import numpy as np
 
+from fiduciary.factors.cross_sections import CROSS
 from fiduciary.factors.expression import Apply, Const, Expr
 from fiduciary.factors.kernels import (
-    CROSS,
     EARLY,
     ELEMENTWISE,
     STEP,

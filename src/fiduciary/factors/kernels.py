@@ -1,9 +1,10 @@
 """What each operator computes, on blocks [M, B] of float64: M bars of B symbols, oldest first; NaN is unknown.
 
-Windows are built by merging shorter ones (`sliding`): log2(n) additions a value instead of n, no running total that drifts,
+Windows are built by merging shorter ones (`Sliding`): log2(n) additions a value instead of n, no running total that drifts,
 and a value that depends on nothing but its own window, so that batch and stream agree to the last bit.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ def _fillna(x: Floats, y: Floats) -> Floats:
 
 
 ELEMENTWISE: Mapping[str, Callable[..., Floats]] = {
-    "add": np.add, "sub": np.subtract, "mul": _finite(np.multiply), "div": _finite(np.divide), "pow": _power,
+    "add": _finite(np.add), "sub": _finite(np.subtract), "mul": _finite(np.multiply), "div": _finite(np.divide), "pow": _power,
     "neg": np.negative, "abs": np.abs, "sign": np.sign, "sqrt": np.sqrt, "log": _finite(np.log), "exp": _finite(np.exp),
     "minimum": np.minimum, "maximum": np.maximum,
     "lt": _truth(np.less), "le": _truth(np.less_equal), "gt": _truth(np.greater), "ge": _truth(np.greater_equal),
@@ -260,14 +261,18 @@ def _deviations(xs: Series, calls: Sequence[Call]) -> list[Floats]:
 
 def _deviation(op: str, x: Floats, n: int, mean: Floats) -> Floats:
     def central(power: Callable[[Floats], Floats]) -> Floats:
-        return sum((power(x[k : len(x) - n + 1 + k] - mean) for k in range(n)), np.zeros_like(mean)) / n
+        total = np.zeros_like(mean)
+        for k in range(n):
+            total += power(x[k : len(x) - n + 1 + k] - mean)
+        return total / n
 
     if op == "ts_mad":
         return central(np.abs)
     m2 = central(np.square)
     if op == "ts_skew":
-        return central(lambda d: d * d * d) / (m2 * np.sqrt(m2)) * (np.sqrt(n * (n - 1)) / (n - 2))
-    return (central(lambda d: np.square(d * d)) / (m2 * m2) * (n + 1) - 3 * (n - 1)) * ((n - 1) / ((n - 2) * (n - 3)))
+        return central(lambda d: d * d * d) * (math.sqrt(n * (n - 1)) / (n - 2)) / (m2 * np.sqrt(m2))
+    m4 = central(lambda d: np.square(d * d))
+    return ((n + 1) * m4 / (m2 * m2) - 3 * (n - 1)) * ((n - 1) / ((n - 2) * (n - 3)))
 
 
 Family = Callable[[Series, Sequence[Call]], list[Floats]]
@@ -365,59 +370,3 @@ def advanced(state: Floats, x: Floats, op: str, n: int) -> tuple[Floats, Floats]
     held = np.where(known, moved, held)
     value = held / _weights(count, n) if op == "ewm" else held
     return np.stack((count, held)), np.where(known & (count >= n), value, np.nan)[None]
-
-
-# --- cross-sections --------------------------------------------------------------------------------------------------
-
-
-def _cs_rank(x: Floats) -> Floats:
-    order = np.argsort(x, axis=1)
-    ranked, place = np.take_along_axis(x, order, axis=1), np.arange(x.shape[1])
-    starts = np.ones(x.shape, bool)
-    starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    ends = np.ones(x.shape, bool)
-    ends[:, :-1] = starts[:, 1:]
-    first = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
-    last = np.minimum.accumulate(np.where(ends, place, x.shape[1])[:, ::-1], axis=1)[:, ::-1]
-    out = np.empty_like(x)
-    np.put_along_axis(out, order, (first + last) / 2 + 1, axis=1)
-    return np.where(np.isnan(x), np.nan, out / _known(x))
-
-
-def _known(x: Floats) -> Floats:
-    """[D, 1] number of symbols whose value is known."""
-    return np.asarray((~np.isnan(x)).sum(axis=1, keepdims=True), np.float64)
-
-
-def _cs_demean(x: Floats) -> Floats:
-    return x - np.nansum(x, axis=1, keepdims=True) / _known(x)
-
-
-def _cs_zscore(x: Floats) -> Floats:
-    d = _cs_demean(x)
-    spread = np.sqrt(np.nansum(d * d, axis=1, keepdims=True) / (_known(x) - 1))
-    constant = np.nanmax(x, axis=1, keepdims=True, initial=-np.inf) == np.nanmin(
-        x, axis=1, keepdims=True, initial=np.inf
-    )
-    return np.where(constant, np.nan, finite(d / spread))
-
-
-def _cs_scale(x: Floats) -> Floats:
-    return finite(x / np.nansum(np.abs(x), axis=1, keepdims=True))
-
-
-def _cs_neutralise(x: Floats, group: Floats) -> Floats:
-    known = ~(np.isnan(x) | np.isnan(group))
-    out = np.full_like(x, np.nan)
-    if known.any():
-        codes, values = np.unique(group[known], return_inverse=True)[1], x[known]
-        cell = np.nonzero(known)[0] * (int(codes.max()) + 1) + codes
-        out[known] = values - (np.bincount(cell, values) / np.maximum(np.bincount(cell), 1))[cell]
-    return out
-
-
-CROSS: Mapping[str, Callable[..., Floats]] = {
-    "cs_rank": _cs_rank, "cs_zscore": _cs_zscore, "cs_demean": _cs_demean, "cs_scale": _cs_scale,
-    "cs_neutralise": _cs_neutralise,
-}  # fmt: skip
-"""Functions of [D, N], each row a date of its own."""

@@ -19,28 +19,35 @@ COMPARE: dict[type[ast.cmpop], str] = {
 }  # fmt: skip
 
 
-def parse(text: str, *, words: Words = OPERATORS) -> Expr:
+def parse(text: str) -> Expr:
     """The expression that `text` writes: fields by bare name, numbers, signs, and calls of the operators.
 
     Args:
-        text: such as `"(close - ts_min(low, 5)) / (ts_max(high, 5) - ts_min(low, 5))"`.
-        words: what may be called; another dialect brings its own.
+        text: such as `"(close - ts_min(low, 5)) / (ts_max(high, 5) - ts_min(low, 5))"`; lines may break anywhere.
 
     Raises:
         ConfigError: anything else stands there; the message names the place and the nearest operator.
     """
+    return read(text, OPERATORS, shown=text)
+
+
+def read(text: str, words: Words, *, shown: str) -> Expr:
+    """The expression that `text` writes in a dialect: what may be called, and the text that its messages show."""
     try:
-        # Lines break anywhere within brackets, as a long formula in TOML does.
-        expr = lift(_Reader(text, words).read(ast.parse(f"({text}\n)", mode="eval").body))
+        # In brackets lines may break; what starts with ours has closed it too early, or is a tuple.
+        tree, reader = ast.parse(f"({text}\n)", mode="eval").body, _Reader(shown, words)
+        if not tree.col_offset and tree.lineno == 1:
+            reader.refuse(tree, "an expression must be one value, its brackets in pairs")
+        expr = lift(reader.read(tree))
         str(expr)  # what is too deep to be printed is too deep to be computed
         return expr
     except (SyntaxError, ValueError) as problem:
-        place = getattr(problem, "offset", None) or 2
+        place = problem.offset - 1 if isinstance(problem, SyntaxError) and problem.offset else 1
         raise ConfigError(
-            "an expression must be in Python's syntax", f"{problem} near column {place - 1} of {text!r}"
+            "an expression must be in Python's syntax", f"{problem} near column {place} of {shown!r}"
         ) from None
     except (RecursionError, MemoryError):
-        raise ConfigError("an expression must not nest so deep", f"{text[:40]!r} ...", remedy="split it") from None
+        raise ConfigError("an expression must not nest so deep", f"{shown[:40]!r} ...", remedy="split it") from None
 
 
 class _Reader:
@@ -68,32 +75,32 @@ class _Reader:
                 return apply(COMPARE[type(sign)], self.read(left), self.read(right))
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
                 return self._call(node, name, args)
-        return self._refuse(node, "fields, numbers, the signs + - * / ** < <= > >= == != & | ~ and calls")
+        return self.refuse(
+            node, "an expression must hold fields, numbers, the signs + - * / ** < <= > >= == != & | ~ and calls"
+        )
 
     def _field(self, node: ast.expr, name: str) -> Expr:
         if name in self.words:
-            self._refuse(node, f"`{name}` followed by its arguments in brackets")
+            self.refuse(node, f"`{name}` must be followed by its arguments in brackets")
         return Field(name)
 
     def _call(self, node: ast.expr, name: str, args: list[ast.expr]) -> Expr:
         if name not in self.words:
             near = nearest(name, self.words)
-            self._refuse(node, "a known operator", f"did you mean `{near}`?" if near else "")
+            self.refuse(node, "an expression must call known operators", f"did you mean `{near}`?" if near else "")
         function, operands = self.words[name], [self.read(arg) for arg in args]
         signature = inspect.signature(function)
         try:
             signature.bind(*operands)
         except TypeError as problem:
-            self._refuse(node, f"the arguments of {name}({', '.join(signature.parameters)})", str(problem))
+            self.refuse(node, f"arguments must be those of {name}({', '.join(signature.parameters)})", str(problem))
         try:
             return function(*operands)
         except FiduciaryError as problem:
-            return self._refuse(node, problem.rule, problem.cause or f"got {problem.fact}")
+            return self.refuse(node, problem.rule, problem.cause or f"got {problem.fact}")
 
-    def _refuse(self, node: ast.expr, rule: str, remedy: str = "") -> NoReturn:
-        part = ast.get_source_segment(f"({self.text}\n)", node) or ""
-        raise ConfigError(
-            f"an expression must hold {rule}" if not rule.startswith(("a window", "`q`")) else rule,
-            f"{part!r} at column {node.col_offset if node.lineno == 1 else node.col_offset + 1} of {self.text!r}",
-            remedy=remedy,
-        )
+    def refuse(self, node: ast.expr, rule: str, remedy: str = "") -> NoReturn:
+        """Raise, naming what stands at `node` and where."""
+        part = ast.get_source_segment(f"({self.text}\n)", node)
+        column = node.col_offset + (node.lineno > 1)  # the first line begins with our bracket
+        raise ConfigError(rule, f"{part!r} at column {column} of {self.text!r}", remedy=remedy)

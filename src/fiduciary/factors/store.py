@@ -11,11 +11,9 @@ All of it lies in four tables of the same historical store, so that each questio
 whatever reads Delta Lake reads it.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,7 +28,7 @@ from fiduciary.factors.factor import Factor
 from fiduciary.factors.formula import Formula
 from fiduciary.factors.parse import parse
 from fiduciary.factors.stream import Stream
-from fiduciary.factors.table import FactorTable, checked_names, tabulate
+from fiduciary.factors.table import FactorTable, tabulate
 from fiduciary.records.folder import write_atomic
 from fiduciary.records.identity import digest, revision
 
@@ -142,13 +140,13 @@ class FactorStore:
             return past[-1]
         import polars as pl
 
+        new = Version(len(past) + 1, formula.expr.digest(), str(formula.expr), formula.about, datetime.now(UTC))
         row = {
-            "event_time": datetime.now(UTC), "factor": formula.name, "sha256": formula.expr.digest(),
-            "definition": str(formula.expr), "about": formula.about, "needs": " ".join(formula.needs),
-            "lookback": formula.lookback,
+            "event_time": new.defined, "factor": formula.name, "sha256": new.sha256, "definition": new.definition,
+            "about": new.about, "needs": " ".join(formula.needs), "lookback": formula.lookback,
         }  # fmt: skip
         self._append(DEFINITIONS, pl.DataFrame([row]))
-        return Version(len(past) + 1, row["sha256"], row["definition"], formula.about, row["event_time"])
+        return new
 
     def names(self) -> tuple[str, ...]:
         """Factors that are defined."""
@@ -319,7 +317,9 @@ class FactorStore:
 
         frames = [_long(formula, table) for formula in formulas]
         if len(table.dates) == len(panel.dates):
-            frames += [gone for frame, formula in zip(frames, formulas, strict=True) if len(gone := self._gone(formula, frame))]
+            frames += [
+                gone for frame, formula in zip(frames, formulas, strict=True) if len(gone := self._gone(formula, frame))
+            ]
         values = pl.concat(frames)
         if delay is not None:
             values = values.with_columns(known_time=pl.col("event_time") + delay)
@@ -379,55 +379,6 @@ class FactorStore:
         return self.states / f"{digest([(f.name, f.expr.digest(), _data(f, panel)) for f in formulas])}.safetensors"
 
 
-# --- definitions as text ---------------------------------------------------------------------------------------------
-
-
-def read_formulas(path: str | PathLike[str]) -> tuple[Formula, ...]:
-    """Formulas of a TOML file: `name = "text"`, or `name = { formula = "text", about = "words" }`, under `[factors]`.
-
-    Raises:
-        ConfigError: the file is missing, no TOML, or an entry is neither; the message names the file and the factor.
-    """
-    try:
-        entries = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("factors", {})
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise ConfigError("a file of factors must be readable TOML", str(path), cause=str(problem)) from None
-    if not isinstance(entries, dict) or not entries:
-        raise ConfigError(
-            "a file of factors must hold a table [factors]", str(path), remedy='write name = "formula" under it'
-        )
-    return tuple(_entry(path, name, entry) for name, entry in entries.items())
-
-
-def write_formulas(path: Path, formulas: Sequence[Formula]) -> None:
-    """Write formulas as `read_formulas` reads them, at once."""
-    import json
-
-    checked_names(formulas)
-    # Every JSON string is a TOML basic string.
-    lines = [
-        f"{json.dumps(f.name)} = {{ formula = {json.dumps(str(f.expr))}, about = {json.dumps(f.about)} }}"
-        for f in formulas
-    ]
-    write_atomic(path, "\n".join(["[factors]", *lines, ""]).encode())
-
-
-def _entry(path: str | PathLike[str], name: str, entry: object) -> Formula:
-    held = {"formula": entry} if isinstance(entry, str) else entry
-    if (
-        not isinstance(held, dict)
-        or not isinstance(held.get("formula"), str)
-        or not held.keys() <= {"formula", "about"}
-    ):
-        raise ConfigError("a factor must be a formula, or a table of formula and about", f"{name!r} in {path}")
-    try:
-        return Formula(name, parse(held["formula"]), str(held.get("about", "")))
-    except ConfigError as problem:
-        raise ConfigError(
-            problem.rule, problem.fact, cause=f"factor {name!r} in {path}", remedy=problem.remedy
-        ) from None
-
-
 def _formula(factor: Formula | Factor) -> Formula:
     if isinstance(factor, Formula):
         return factor
@@ -473,4 +424,6 @@ def _unchanged(formula: Formula, run: Run, panel: Panel) -> bool:
 
 
 def _time(date: np.datetime64) -> datetime:
-    return date.astype("datetime64[us]").astype(datetime).replace(tzinfo=UTC)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
+        microseconds=int(date.astype("datetime64[us]").astype(np.int64))
+    )

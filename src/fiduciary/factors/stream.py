@@ -8,11 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data.panel import Panel, position
+from fiduciary.factors.cross_sections import CROSS
 from fiduciary.factors.evaluate import group_of, groups_of, is_cross, is_recursion, is_window
 from fiduciary.factors.expression import Apply, Const, Expr, Field
 from fiduciary.factors.factor import Factor
 from fiduciary.factors.formula import Formula
-from fiduciary.factors.kernels import CROSS, EARLY, ELEMENTWISE, WINDOWED, advanced, finite, rolled
+from fiduciary.factors.kernels import EARLY, ELEMENTWISE, WINDOWED, advanced, finite, rolled
 from fiduciary.factors.table import FactorTable, checked_names
 
 Floats = NDArray[np.float64]
@@ -157,7 +158,8 @@ class Stream:
 
     def _apply(self, node: Apply, args: list[Floats], columns: Any) -> Floats:
         if node.op == "ref":
-            return self._past[node.args[0].text][-1 - int(node.params[0]), columns][None]
+            past: Floats = self._past[node.args[0].text][-1 - node.reach, columns]
+            return past[None]
         if is_recursion(node):
             held = self._held[node.text]
             held[:, columns], value = advanced(held[:, columns], args[0], node.op, node.reach + 1)

@@ -1,7 +1,7 @@
 """Factors of a whole panel: a table [K, T, N], or a panel again."""
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,11 +11,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from fiduciary.core.errors import ConfigError, ContractError
 from fiduciary.data.panel import Panel, position
+from fiduciary.factors.cross_sections import CROSS
 from fiduciary.factors.evaluate import Plan, crossings, is_recursion
 from fiduciary.factors.expression import Apply, Expr, Field
 from fiduciary.factors.factor import Bars, Factor
 from fiduciary.factors.formula import Formula
-from fiduciary.factors.kernels import CROSS
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +43,8 @@ class FactorTable:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """[T, N] values of one factor."""
-        return self.values[position(name, self.names, "factor")]
+        values: NDArray[Any] = self.values[position(name, self.names, "factor")]
+        return values
 
 
 def tabulate(
@@ -115,8 +116,8 @@ def _fill(out: NDArray[Any], panel: Panel, factors: Sequence[Factor | Formula], 
     functions = [(k, factor) for k, factor in enumerate(factors) if isinstance(factor, Factor)]
     formulas = [(k, factor.expr) for k, factor in enumerate(factors) if isinstance(factor, Formula)]
     needs = {k: crossings(expr) for k, expr in formulas}
+    _call(panel, functions, out)
     sweep = _Sweep(panel, pool)
-    sweep.call(functions, out)
     for recursive in (False, True):
         sweep.fill([(k, expr) for k, expr in formulas if not needs[k] and _recursive(expr) == recursive], out)
     crossed = [(k, expr) for k, expr in formulas if needs[k]]
@@ -138,11 +139,6 @@ class _Sweep:
         self.panel, self.pool = panel, pool
         self.wide: dict[Expr, Floats] = {}
 
-    def call(self, factors: Sequence[tuple[int, Factor]], out: NDArray[Any]) -> None:
-        """Fill `out`[k] with each factor that is a function."""
-        if factors:
-            self._each(lambda columns: _call(self.panel, columns, factors, out), BLOCK)
-
     def fill(self, roots: Sequence[tuple[int, Expr]], out: NDArray[Any]) -> None:
         """Fill `out`[k] with each expression."""
         plan = Plan([root for _k, root in roots])
@@ -160,7 +156,11 @@ class _Sweep:
 
         if roots:
             # A recursion goes bar by bar: the more symbols at a time, the fewer turns.
-            self._each(block, BLOCK * (RECURSION_WIDTH if any(_recursive(root) for _k, root in roots) else 1))
+            width = RECURSION_WIDTH if any(_recursive(root) for _k, root in roots) else 1
+            length, symbols = self.panel.mask.shape
+            # Whole cache lines of the table, so that two threads seldom write the same one.
+            width = max(16, BLOCK * width // max(length, 1) // 16 * 16)
+            _finish(self.pool.map(block, (slice(first, first + width) for first in range(0, symbols, width))))
 
     def cross(self, node: Apply) -> None:
         """Compute one cross-section, once."""
@@ -180,12 +180,6 @@ class _Sweep:
     def keep(self, nodes: Collection[Expr]) -> None:
         """Drop every cross-section but these."""
         self.wide = {node: values for node, values in self.wide.items() if node in nodes}
-
-    def _each(self, function: Callable[[slice], None], numbers: int) -> None:
-        length, symbols = self.panel.mask.shape
-        # Whole cache lines of the table, so that two threads seldom write the same one.
-        width = max(16, numbers // max(length, 1) // 16 * 16)
-        _finish(self.pool.map(function, (slice(first, first + width) for first in range(0, symbols, width))))
 
 
 def _finish(done: Iterator[None]) -> None:
@@ -219,8 +213,9 @@ class _Pack:
         out.T[self.mask.T] = values.T[self.filled.T]
 
 
-def _call(panel: Panel, columns: slice, factors: Sequence[tuple[int, Factor]], out: NDArray[Any]) -> None:
-    for n, symbol in enumerate(panel.symbols[columns], start=columns.start):
+def _call(panel: Panel, factors: Sequence[tuple[int, Factor]], out: NDArray[Any]) -> None:
+    """Fill `out`[k] with each factor that is a function, symbol by symbol."""
+    for n, symbol in enumerate(panel.symbols if factors else ()):
         rows = np.flatnonzero(panel.mask[:, n])
         bars = {field: panel.values[rows, n, f] for f, field in enumerate(panel.fields)}
         for k, factor in factors:

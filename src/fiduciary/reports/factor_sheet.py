@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,20 +10,18 @@ from urllib.parse import quote
 
 import numpy as np
 
-from fiduciary.core.errors import ConfigError
 from fiduciary.data.panel import position
 from fiduciary.evaluation.dependent_means import Mean
-from fiduciary.evaluation.factor_evaluation import NEAREST, Evaluation, Finding, Spread
+from fiduciary.evaluation.factor_findings import Evaluation, Finding
+from fiduciary.evaluation.factor_likeness import NEAREST, SPANNED
 from fiduciary.factors import Factor, Formula
 from fiduciary.records.folder import write_atomic
 from fiduciary.records.identity import digest
-from fiduciary.reports.drawing import BENCHMARK, CANDIDATES, GAIN, LOSS, Chart, dates, layout, line, safe, tidy
-from fiduciary.reports.evidence_charts import Bar, _dots, _rows
+from fiduciary.reports.drawing import Chart
+from fiduciary.reports.factor_charts import charts
 from fiduciary.reports.page import _packed
 from fiduciary.reports.words import NOTHING, counted, number, p_value, percent
 
-QUARTER = 63
-"""Bars over which the IC is averaged in its chart."""
 SHEETS = 10
 
 
@@ -108,11 +106,11 @@ def sheet(evaluation: Evaluation, name: str, definition: Definition, origin: Ori
     """
     k = position(name, [finding.name for finding in evaluation.findings], "factor")
     finding = evaluation.findings[k]
-    drawn = _charts(evaluation, finding, k)
+    drawn = charts(evaluation, k)
     return _render(
         "factor_sheet.html", evaluation, origin, drawn, finding=finding, definition=definition,
         sentences=sentences(evaluation, finding), horizons=_horizons(evaluation, finding),
-        portfolios=_portfolios(finding), beside=_beside(finding), years=finding.years,
+        portfolios=_portfolios(finding), beside=_beside(finding),
     )  # fmt: skip
 
 
@@ -130,10 +128,11 @@ def summary(evaluation: Evaluation, origin: Origin, *, linked: Sequence[str] = (
 
 def ranked(evaluation: Evaluation) -> list[Finding]:
     """Factors by q-value, equals by the size of t at the judged horizon."""
-    place = evaluation.terms.horizons.index(evaluation.terms.horizon)
-    return sorted(
-        evaluation.findings, key=lambda f: (f.foretells.q_value, -np.nan_to_num(abs(f.rank_ic[place].t)))
-    )
+
+    def order(finding: Finding) -> tuple[float, float]:
+        return finding.foretells.q_value, -np.nan_to_num(abs(finding.look.rank_ic[evaluation.terms.place].t))
+
+    return sorted(evaluation.findings, key=order)
 
 
 # --- in words --------------------------------------------------------------------------------------------------------
@@ -177,7 +176,7 @@ def reality(evaluation: Evaluation) -> str:
 def sentences(evaluation: Evaluation, finding: Finding) -> list[Sentence]:
     """Whether the factor foretells, and whether trading it paid."""
     terms = evaluation.terms
-    mean = finding.rank_ic[terms.horizons.index(terms.horizon)]
+    mean = finding.look.rank_ic[terms.place]
     bars = counted(terms.horizon, "bar")
     opening = {
         "evidence for": f"Evidence that high values of {finding.name} precede higher returns over the next {bars}",
@@ -196,10 +195,10 @@ def sentences(evaluation: Evaluation, finding: Finding) -> list[Sentence]:
         "evidence against": "Evidence that trading it loses money after costs",
         "no evidence": "No evidence that trading it pays after costs",
     }[finding.pays.word]
-    net = finding.long_short.net
+    net = finding.look.long_short.net
     group = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 10: "tenth"}.get(terms.quantiles, "quantile")
-    best, worst = ("highest", "lowest")[:: finding.direction]
-    side = "" if finding.direction > 0 else " (the reversed side, chosen on these dates)"
+    best, worst = ("highest", "lowest")[:: finding.look.direction]
+    side = "" if finding.look.direction > 0 else " (the reversed side, chosen on these dates)"
     earned = (
         f": the {best} {group} minus the {worst}{side} earned {signed_percent(net.mean)} a year "
         f"({signed_percent(net.low)} to {signed_percent(net.high)}, {q_value(finding.pays.q_value)})"
@@ -262,14 +261,14 @@ HEADS = (
 
 def cells(evaluation: Evaluation, finding: Finding) -> list[Cell]:
     """One line of the table over all factors, under `HEADS`."""
-    mean = finding.rank_ic[evaluation.terms.horizons.index(evaluation.terms.horizon)]
+    mean = finding.look.rank_ic[evaluation.terms.place]
     like = f"{finding.nearest} {signed(finding.nearest_correlation, 2)}" if finding.nearest else NOTHING
     return [
         Cell(finding.foretells.word), Cell(finding.pays.word), Cell(signed(mean.mean), _interval(mean)),
         Cell(signed(mean.t, 1)), *(Cell(_bare(q)) for q in finding.foretells[1:3]),
-        Cell(signed_percent(finding.long_short.net.mean), _interval(finding.long_short.net, signed_percent)),
-        Cell(f"{number(finding.long_short.turnover, digits=0)} x"), Cell(like),
-        Cell(signed(finding.residual.mean), _interval(finding.residual)), Cell(percent(finding.coverage, digits=0)),
+        Cell(signed_percent(finding.look.long_short.net.mean), _interval(finding.look.long_short.net, signed_percent)),
+        Cell(f"{number(finding.look.long_short.turnover, digits=0)} x"), Cell(like),
+        Cell(signed(finding.residual.mean), _interval(finding.residual)), Cell(percent(finding.look.coverage, digits=0)),
     ]  # fmt: skip
 
 
@@ -282,7 +281,7 @@ def _horizons(evaluation: Evaluation, finding: Finding) -> list[tuple[str, list[
                 Cell(percent(rank.positive, digits=0)), Cell(signed(ic.mean), _interval(ic)), Cell(f"{rank.n:,}"),
             ],
         )
-        for h, rank, ic in zip(evaluation.terms.horizons, finding.rank_ic, finding.ic, strict=True)
+        for h, rank, ic in zip(evaluation.terms.horizons, finding.look.rank_ic, finding.look.ic, strict=True)
     ]  # fmt: skip
 
 
@@ -298,119 +297,22 @@ def _portfolios(finding: Finding) -> list[tuple[str, list[Cell]]]:
                 Cell(percent(each.drawdown)), Cell(f"{number(each.turnover, digits=1)} x"),
             ],
         )
-        for name, each in zip(names, (finding.long_short, finding.long_only), strict=True)
+        for name, each in zip(names, (finding.look.long_short, finding.look.long_only), strict=True)
     ]  # fmt: skip
 
 
 def _beside(finding: Finding) -> list[tuple[str, str]]:
     """What the factor is beside the others, as (what, finding)."""
     rest = f"{signed(finding.residual.mean)} ({_interval(finding.residual)}, {p_value(finding.residual.p_value)})"
-    spanned = f"nothing is left: others say at least {percent(1 - 1e-3)} of what it says"
+    spanned = f"nothing is left: others say at least {percent(1 - SPANNED)} of what it says"
     alone = "the only factor here"
     return [
         ("Most like", f"{finding.nearest}, {signed(finding.nearest_correlation, 2)}" if finding.nearest else alone),
         (f"Rank IC of what its {NEAREST} nearest leave of it", rest if finding.residual.n else spanned),
-        ("Correlation of its ranks with those of the bar before", number(finding.autocorrelation)),
-        ("Share of the top quantile that is new each bar", percent(finding.replaced)),
-        ("Share of the cross-section whose value is known", percent(finding.coverage)),
+        ("Correlation of its ranks with those of the bar before", number(finding.look.autocorrelation)),
+        ("Share of the quantile bought that is new each bar", percent(finding.look.replaced)),
+        ("Share of the cross-section whose value is known", percent(finding.look.coverage)),
     ]
-
-
-# --- charts ----------------------------------------------------------------------------------------------------------
-
-
-def _charts(evaluation: Evaluation, finding: Finding, k: int) -> dict[str, Chart]:
-    """Charts of one factor by the id of their place; those without anything to show are left out."""
-    days = dates(evaluation.dates.astype("datetime64[D]").astype(np.int64))
-    drawn = {}
-    if np.isfinite(finding.daily_rank_ic).any():
-        drawn["ic"], drawn["sum"] = _through_time(days, finding)
-        drawn["decay"] = _decay(evaluation, finding)
-        drawn["coverage"] = _coverage(days, finding)
-        drawn["years"] = _years(finding)
-    if np.isfinite(finding.by_quantile).any():
-        drawn["quantiles"] = _quantiles(finding)
-    if np.isfinite(finding.long_short.daily).any():
-        drawn["money"] = _money(days, finding)
-    if len(evaluation.findings) > 1 and np.isfinite(evaluation.correlation[k]).sum() > 1:
-        drawn["others"] = _others(evaluation, k)
-    return drawn
-
-
-def _through_time(days: list[str], finding: Finding) -> tuple[Chart, Chart]:
-    """The daily IC is noise to the eye: its mean over a quarter, and its running sum."""
-    known = np.flatnonzero(np.isfinite(finding.daily_rank_ic))
-    x, daily = [days[t] for t in known], finding.daily_rank_ic[known]
-    bars = min(QUARTER, len(daily))
-    recent = np.convolve(daily, np.full(bars, 1 / bars), "valid")
-    mean = line(x[bars - 1 :], recent, f"mean of {bars} bars", CANDIDATES[0], "%{y:+.3f}")
-    total = line(x, np.cumsum(daily), "sum so far", BENCHMARK, "%{y:+.1f}")
-    plain = layout(tickformat="~g") | {"showlegend": False} | _zero()
-    return {"data": [mean], "layout": plain}, {"data": [total], "layout": plain}
-
-
-def _decay(evaluation: Evaluation, finding: Finding) -> Chart:
-    bars = [
-        Bar(row, f"{h} bars: {signed(mean.mean)} ({_interval(mean)})", mean.mean, mean.low, mean.high)
-        for row, (h, mean) in enumerate(zip(evaluation.terms.horizons, finding.rank_ic, strict=True))
-    ]
-    names = [counted(h, "bar") for h in evaluation.terms.horizons]
-    return {"data": [_dots(bars, "rank IC")], "layout": _rows(names, "rank IC")}
-
-
-def _bars(x: Sequence[str], y: Any, hover: str, title: str) -> Chart:
-    color = [GAIN if value > 0 else LOSS for value in y]
-    trace = {"type": "bar", "x": list(x), "y": tidy(y), "name": "", "marker": {"color": color}, "hovertemplate": hover}
-    plain = layout(title=title, tickformat="~g", hovermode="closest")
-    plain["xaxis"] |= {"type": "category"}
-    return {"data": [trace], "layout": plain | {"showlegend": False}}
-
-
-def _quantiles(finding: Finding) -> Chart:
-    last = len(finding.by_quantile)
-    names = [f"{q}{' lowest' if q == 1 else ' highest' if q == last else ''}" for q in range(1, last + 1)]
-    return _bars(names, 1e4 * finding.by_quantile, "%{y:+.1f} basis points<extra></extra>", "basis points")
-
-
-def _years(finding: Finding) -> Chart:
-    years = [str(year.year) for year in finding.years]
-    return _bars(years, [year.rank_ic for year in finding.years], "%{x}: %{y:+.3f}<extra></extra>", "mean rank IC")
-
-
-def _money(days: list[str], finding: Finding) -> Chart:
-    def total(spread: Spread, name: str, color: str) -> dict[str, Any]:
-        held = np.flatnonzero(np.isfinite(spread.daily))
-        return line([days[t] for t in held], np.cumsum(spread.daily[held]), name, color, "%{y:+.1%}")
-
-    traces = [
-        total(finding.long_short, "best minus worst", CANDIDATES[0]),
-        total(finding.long_only, "best minus the whole cross-section", BENCHMARK),
-    ]
-    return {"data": traces, "layout": layout(tickformat=".0%") | _zero()}
-
-
-def _coverage(days: list[str], finding: Finding) -> Chart:
-    known = np.flatnonzero(np.isfinite(finding.daily_coverage))
-    trace = line([days[t] for t in known], finding.daily_coverage[known], "known", BENCHMARK, "%{y:.1%}", width=1.2)
-    plain = layout(tickformat=".0%") | {"showlegend": False}
-    plain["yaxis"] |= {"range": [0, 1.02]}
-    return {"data": [trace], "layout": plain}
-
-
-def _others(evaluation: Evaluation, k: int) -> Chart:
-    """The factors most like this one."""
-    row = np.nan_to_num(evaluation.correlation[k].copy())
-    row[k] = 0.0
-    near = [int(j) for j in np.argsort(-np.abs(row), kind="stable")[:NEAREST] if j != k]
-    names = [evaluation.findings[j].name for j in near]
-    bars = [Bar(place, f"{name}: {row[j]:+.2f}", row[j], row[j], row[j]) for place, (j, name) in enumerate(zip(near, names, strict=True))]
-    return {"data": [_dots(bars, "correlation")], "layout": _rows(names, "mean rank correlation")}
-
-
-def _zero() -> dict[str, Any]:
-    """A dashed line at zero."""
-    return {"shapes": [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0,
-                        "line": {"color": "#98a2b3", "width": 1, "dash": "dash"}}]}  # fmt: skip
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------

@@ -105,11 +105,18 @@ class Layout:
 
     @cached_property
     def settle(self) -> str:
-        """Staged rows of one round -> the table, but for those that say what is known already, or under a taken key."""
-        taken = f"prior.known_time = s.known_time OR ({self._repeats})"
+        """Staged rows of one round -> the table, but for those that say what is known already, or under a taken key.
+
+        Of a day that has moved, the table no longer has all that is known: there the history tells repeats.
+        """
+        moved = (
+            f'SELECT 1 FROM "store.moved" AS m WHERE m."name" = \'{self.table.name}\' AND m."done" = 1 '
+            f'AND m."day" <= s.event_time AND s.event_time < m."day" + {DAY_US}'
+        )
+        skip = f"prior.known_time = s.known_time OR ({self._repeats} AND NOT EXISTS ({moved}))"
         return (
             f"INSERT INTO {self.name} ({self.columns}) SELECT {self.columns} FROM {self.stage} AS s "
-            f"WHERE s.{ROUND} = {self.dialect.mark} AND NOT EXISTS (SELECT 1 FROM {self._prior} WHERE {taken}) "
+            f"WHERE s.{ROUND} = {self.dialect.mark} AND NOT EXISTS (SELECT 1 FROM {self._prior} WHERE {skip}) "
             f"ORDER BY {listed(self.keys)}"
         )
 

@@ -153,14 +153,19 @@ class Live:
         stamps = {"known_time": pl.lit(known or datetime.now(UTC)), "source": pl.lit(source)}
         missing = {name: stamp for name, stamp in stamps.items() if name not in frame.columns}
         good, bad = check_rows(frame.with_columns(**missing), layout.table)
-        rounds = good.sort("known_time").with_columns(pl.int_range(pl.len()).over(layout.keys).alias(ROUND))
-        staged, count = rounds.with_columns(pl.col(pl.Datetime).to_physical()), max(rounds[ROUND], default=0) + 1
+        # Versions of one key settle one after another; rows that are stamped here have one version each.
+        order = (
+            pl.lit(0) if "known_time" in missing else pl.int_range(pl.len()).over(layout.keys, order_by="known_time")
+        )
+        staged = good.with_columns(pl.col(pl.Datetime).to_physical(), order.alias(ROUND))
+        count = max(staged[ROUND], default=0) + 1
         taken: list[int] = []  # at the first try; after a lost connection a batch that was kept must look the same
 
         def work(cursor: Cursor) -> Appended:
             if known is None and "known_time" in missing and not taken:
                 taken.append(self._engine.now(cursor))
-            _keep_apart(cursor, layout, bad.drop(missing), source)
+            if len(bad):
+                _keep_apart(cursor, layout, bad.drop(missing), source)
             self._engine.fill(
                 cursor, layout, staged.with_columns(pl.lit(us).alias("known_time") for us in taken).rows()
             )

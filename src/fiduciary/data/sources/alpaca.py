@@ -148,8 +148,8 @@ def _bars(clients: _Clients, request: Request, *, feed: str) -> "pl.DataFrame":
         return pl.DataFrame()
     frame = pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col("t").str.to_datetime(time_zone="UTC"))
     if every == "1d":
-        # A day begins at midnight in New York; its label is its date.
-        return over(frame.with_columns(pl.col("t").dt.convert_time_zone(ZONE).dt.date()), "t", every=every, zone=ZONE)
+        # A day begins at midnight in New York, which is of the same date in UTC.
+        return over(frame.with_columns(pl.col("t").dt.date()), "t", every=every, zone=ZONE)
     return over(frame.with_columns(pl.col("t").dt.replace_time_zone(None)), "t", every=every, zone="UTC")
 
 

@@ -80,8 +80,8 @@ def with_calendar(panel: Panel, sessions: NDArray[np.datetime64] | None = None) 
 
     Args:
         panel: bars of one exchange.
-        sessions: increasing dates on which it opens, published ahead, from the first date of the panel to the end of the
-            month of the last one and a week beyond. None: every weekday.
+        sessions: increasing dates on which it opens, published ahead, from before the month of the panel's first date until
+            after the month of its last. None: every weekday.
 
     Raises:
         DataError: a date of the panel is no session, or the sessions do not reach far enough.
@@ -90,17 +90,17 @@ def with_calendar(panel: Panel, sessions: NDArray[np.datetime64] | None = None) 
     month = dates.astype("datetime64[M]")
     first, last = month.astype("datetime64[D]"), (month + MONTH).astype("datetime64[D]")
     if sessions is None:
-        days = np.arange(first[0], last[-1] + 10 * DAY)
+        days = np.arange(first[0] - 10 * DAY, last[-1] + 10 * DAY)
         sessions = days[np.is_busday(days)]
+    following = np.busday_offset(dates, 1, roll="backward")
     known = np.isin(dates, sessions)
-    if not known.all() or sessions[-1] < last[-1]:
+    if not known.all() or sessions[0] >= first[0] or sessions[-1] < max(last[-1], following[-1]):
         raise DataError(
-            "sessions must hold every date of the panel and reach beyond the month of the last one",
-            f"{dates[~known][0]} is missing" if not known.all() else f"they end on {sessions[-1]}",
+            "sessions must hold every date of a panel and reach from before its first month until after its last",
+            f"{dates[~known][0]} is missing" if not known.all() else f"they run from {sessions[0]} to {sessions[-1]}",
             remedy="take them from the exchange's calendar",
         )
     here = np.searchsorted(sessions, dates)
-    following = np.busday_offset(dates, 1, roll="backward")
     return with_fields(
         panel,
         {

@@ -1,0 +1,318 @@
+"""`fiduciary data`: get data, and look at them before anything is computed from them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from fiduciary.cli_parts import examples, print_rich, say
+from fiduciary.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from fiduciary.data.pull import Plan, Pulled
+
+SHOWN = 50
+"""Symbols in a table; those with something to say come first where there are more."""
+FOLDERS = ("files", "kaggle", "posts")
+"""Sources whose place is a path, and which need nothing else."""
+
+data_app = App(name="data", help="Get data, and look at them before anything is computed from them.", help_epilogue="")
+
+Many = Annotated[list[str] | None, Parameter(negative=())]
+Overrides = Annotated[
+    list[str] | None,
+    Parameter(name="--set", help="Change one setting of a plan, as key=value; repeatable.", negative=()),
+]
+
+
+@data_app.command(
+    help_epilogue=examples(
+        "fiduciary data pull plan.toml --store history",
+        "fiduciary data pull files=prices --store history",
+        "fiduciary data pull yahoo --symbols AAPL --symbols MSFT --start 2010-01-01 --known published --exchange XNYS",
+    )
+)
+def pull(
+    source: str,
+    /,
+    *,
+    overrides: Overrides = None,
+    table: str | None = None,
+    symbols: Many = None,
+    start: date | None = None,
+    stop: date | None = None,
+    known: Literal["retrieved", "published"] | None = None,
+    exchange: str | None = None,
+    into: str | None = None,
+    store: str = "history",
+    cache: Path = Path("pieces"),
+) -> None:
+    """Get data into a store; what was got is kept, and the same command continues where it stopped.
+
+    Parameters
+    ----------
+    source:
+        A plan (TOML), or the name of a source, with =PATH for files, kaggle and posts. Options override a plan.
+    table:
+        What to get, such as bars_1d (the default), corporate_actions, fundamentals, macro or news.
+    symbols:
+        Whose rows; repeatable. Default: all, where the source knows all.
+    start, stop:
+        First and last day. Default: as far as the source goes, until yesterday.
+    known:
+        retrieved: rows count as known now (the default). published: an assumption, noted with the rows: bars from their
+        session's close on, releases from their date on.
+    exchange:
+        Whose closes those are, such as XNYS.
+    into:
+        Another name for the table.
+    store:
+        The history: a folder, or the URL of an object store.
+    cache:
+        Folder that keeps every answer, with its licence and the time it came.
+    """
+    from fiduciary.data.pull import pull as carry
+
+    given = _given(
+        table=table,
+        symbols=symbols and tuple(symbols),
+        start=start,
+        stop=stop,
+        known=known,
+        exchange=exchange,
+        into=into,
+    )
+    _report(carry, _plan(source, overrides or (), given), store, cache)
+
+
+@data_app.command(
+    help_epilogue=examples(
+        "fiduciary data update plan.toml --store history",
+        "fiduciary data update files=prices --store history",
+    )
+)
+def update(
+    source: str,
+    /,
+    *,
+    overrides: Overrides = None,
+    table: str | None = None,
+    symbols: Many = None,
+    known: Literal["retrieved", "published"] | None = None,
+    exchange: str | None = None,
+    into: str | None = None,
+    store: str = "history",
+    cache: Path = Path("pieces"),
+) -> None:
+    """Get what came since the last event held of each symbol, and what was corrected shortly before it.
+
+    Parameters
+    ----------
+    source:
+        A plan (TOML), or the name of a source, with =PATH for files, kaggle and posts. Options override a plan.
+    table:
+        What to get; default: bars_1d.
+    symbols:
+        Whose rows; repeatable. Default: those held.
+    known:
+        retrieved or published; see pull.
+    exchange:
+        Whose closes published bars are known from.
+    into:
+        Another name for the table.
+    store:
+        The history: a folder, or the URL of an object store.
+    cache:
+        Folder that keeps every answer.
+    """
+    from fiduciary.data.pull import update as carry
+
+    given = _given(table=table, symbols=symbols and tuple(symbols), known=known, exchange=exchange, into=into)
+    _report(carry, _plan(source, overrides or (), given), store, cache)
+
+
+@data_app.command(
+    help_epilogue=examples(
+        "fiduciary data describe us-stocks",
+        "fiduciary data describe prices.parquet --columns symbol=ticker",
+        "fiduciary data describe history",
+    )
+)
+def describe(source: str, /, *, columns: Many = None) -> None:
+    """Say what is in a data source: range, gaps, returns, faults; of a store its tables, licences and assumptions.
+
+    Parameters
+    ----------
+    source:
+        A shipped sample (us-stocks, sp500), a CSV or Parquet file in long form, or a store.
+    columns:
+        our-name=their-name where a file's columns are called differently; repeatable.
+    """
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from fiduciary.data import BARS, SAMPLES, load
+    from fiduciary.data import describe as summarise
+    from fiduciary.data.stored import is_store
+
+    if is_store(source):
+        return _describe_store(source)
+    names = _pairs(columns)
+    found = summarise(load(source, columns=names or None, fields=None if source in SAMPLES else BARS))
+    table = Table("symbol", "first", "last", "bars", "last close", "return", "vol. p.a.", box=box.SIMPLE_HEAD)
+    for s in found.symbols:
+        table.add_row(
+            escape(s.symbol), s.first, s.last, str(s.bars), f"{s.last_close:,.2f}", f"{s.total_return:+.1%}",
+            f"{s.volatility:.1%}",
+        )  # fmt: skip
+    print_rich(
+        f"{escape(found.source)}, {found.currency}, {found.first} to {found.last}, {found.dates} dates, {found.digest[:12]}"
+    )
+    print_rich(table)
+    for fault in found.faults:
+        say(str(fault))
+    return None
+
+
+@data_app.command(
+    help_epilogue=examples(
+        "fiduciary data check history",
+        "fiduciary data check history --table bars_1d --exchange XNYS",
+        "fiduciary data check prices.parquet --columns symbol=ticker",
+    )
+)
+def check(source: str, /, *, columns: Many = None, table: Many = None, exchange: str = "") -> None:
+    """Look for what is wrong: broken rules, stale tables, gaps, outliers, splits, slipped clocks; exit 2 if there is an error.
+
+    Parameters
+    ----------
+    source:
+        A store, a shipped sample, or a CSV or Parquet file in long form.
+    columns:
+        our-name=their-name where a file's columns are called differently; repeatable.
+    table:
+        Of a store; repeatable. Default: all.
+    exchange:
+        Whose calendar bars must keep, such as XNYS; default: none.
+    """
+    from fiduciary.data import BARS, SAMPLES, load
+    from fiduciary.data.history import History
+    from fiduciary.data.holdings import audit
+    from fiduciary.data.quality import inspect
+    from fiduciary.data.stored import is_store
+
+    if is_store(source):
+        history, now = History(source), datetime.now(UTC)
+        faults = [
+            fault for name in table or history.tables() for fault in audit(history, name, now=now, exchange=exchange)
+        ]
+    else:
+        panel = load(source, columns=_pairs(columns) or None, fields=None if source in SAMPLES else BARS)
+        faults = [anomaly.fault for anomaly in inspect(panel, exchange=exchange)]
+    for fault in faults:
+        say(str(fault))
+    errors = sum(fault.severity == "error" for fault in faults)
+    if errors:
+        raise DataError(f"{source} must hold no error", f"{errors} of them and {len(faults) - errors} warnings")
+    say(f"{source}: no error, {len(faults)} warnings")
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _plan(source: str, overrides: Sequence[str], given: dict[str, Any]) -> "Plan":
+    """A plan from its file or from a source's name, with options on top."""
+    from fiduciary.core.config import read
+    from fiduciary.data.panel import position
+    from fiduciary.data.pull import Plan
+    from fiduciary.data.sources import SOURCES
+
+    if source.endswith(".toml"):
+        if not Path(source).is_file():
+            raise ConfigError("a plan must be a TOML file", f"no file {source}", remedy="check the path")
+        return replace(read(source, Plan, overrides), **given)
+    name, _, path = source.partition("=")
+    kind: Any = SOURCES[list(SOURCES)[position(name, list(SOURCES), "source that is no plan (TOML)")]]
+    if bool(path) != (name in FOLDERS) or overrides or name == "sql":
+        rule = "a source's path follows it, as in files=prices, and any other setting stands in a plan (TOML)"
+        raise ConfigError(rule, " ".join((source, *overrides)))
+    return Plan(kind(Path(path)) if path else kind(), **given)
+
+
+def _report(carry: "Callable[..., Pulled]", plan: "Plan", store: str, cache: Path) -> None:
+    """Pull with a progress bar, print what each symbol brought, and fail where one brought nothing."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from fiduciary.data.history import History
+    from fiduciary.data.pull import Means
+
+    failed = 0
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("no failure", total=None)
+
+        def watch(piece: Any, requests: int) -> None:
+            nonlocal failed
+            failed += piece.problem is not None
+            progress.update(task, advance=1, total=requests, description=f"{failed or 'no'} failed")
+
+        pulled = carry(plan, History(store), Means(cache, watch=watch))
+    table = Table("symbol", "new", "corrected", "held already", "refused", "problem", box=box.SIMPLE_HEAD)
+    told = sorted(pulled.outcomes, key=lambda each: not (each.problem or each.refused or each.corrections))
+    for each in told[:SHOWN] if len(told) > SHOWN else pulled.outcomes:
+        table.add_row(escape(each.symbol), *(f"{count:,}" for count in each[1:5]), escape(each.problem))
+    print_rich(table)
+    more = f" ({len(told) - SHOWN} more symbols)" if len(told) > SHOWN else ""
+    totals = [sum(column) for column in zip(*(each[1:5] for each in pulled.outcomes), strict=True)] or [0] * 4
+    say(
+        f"{store}/{pulled.table}: {totals[0]:,} new, {totals[1]:,} corrected, {totals[2]:,} held already, "
+        f"{totals[3]:,} refused{more}; {pulled.asked} questions asked; known as {plan.knowledge}"
+    )
+    for note in pulled.notes:
+        say(f"note: {note}")
+    if pulled.failed:
+        raise DataError(
+            "every symbol must be answered for", f"no answer for {len(pulled.failed)} of {len(pulled.outcomes)}",
+            remedy="the others are stored; the same command asks for these again",
+        )  # fmt: skip
+
+
+def _describe_store(url: str) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from fiduciary.data.history import History
+    from fiduciary.data.holdings import holdings
+
+    found = holdings(History(url))
+    table = Table(
+        "table", "rows", "versions", "symbols", "first", "last", "known from", "known to", "prices", "sources", "refused",
+        box=box.SIMPLE_HEAD,
+    )  # fmt: skip
+    for each in found:
+        times = [f"{t:%Y-%m-%d}" if t else "" for t in (each.first, each.last, each.known_first, each.known_last)]
+        table.add_row(
+            each.table, f"{each.rows:,}", f"{each.versions:,}", f"{each.symbols:,}", *times, escape(each.adjustment),
+            escape(", ".join(each.sources)), f"{each.quarantined:,}",
+        )  # fmt: skip
+    print_rich(table)
+    for each in found:
+        for what, texts in (("licence", each.licences), ("known as", each.assumptions)):
+            for text in texts:
+                say(f"{each.table}: {what}: {text}")
+
+
+def _pairs(columns: Sequence[str] | None) -> dict[str, str]:
+    if any("=" not in pair for pair in columns or ()):
+        raise ConfigError("`--columns` takes our-name=their-name", " ".join(columns or ()))
+    return dict(pair.split("=", 1) for pair in columns or ())

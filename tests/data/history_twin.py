@@ -1,0 +1,68 @@
+"""The historical store as a list of versions, slow and plain, for tests and rows that compare the two."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import polars as pl
+
+from fiduciary.data.tables import Column, Table
+
+LEVELS = Table(
+    "levels", (Column("symbol", "text"), Column("level"), Column("note", "text", optional=True)), ("symbol",)
+)
+START = datetime(2024, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+NOW = 10_000
+"""A day after all days that rows claim: that of corrections known from their append on."""
+
+
+class Row(NamedTuple):
+    """What a source says: the level of a symbol on a day, and the day on which that was known."""
+
+    day: int
+    symbol: str
+    level: float
+    known: int
+
+
+class Twin:
+    """Versions in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.versions: list[Row] = []
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """A claim that contradicts an earlier one is known now; one that says what was known adds nothing."""
+        stated = {(row.day, row.symbol, row.known): row.level for row in self.versions}
+        known = [
+            row._replace(known=NOW + len(self.versions) + row.known)
+            if stated.get((row.day, row.symbol, row.known), row.level) != row.level
+            else row
+            for row in rows
+        ]
+        for row in sorted(known, key=lambda row: row.known):
+            if self.read(row.known).get((row.day, row.symbol)) != row.level:
+                self.versions.append(row)
+
+    def read(self, as_of: int) -> dict[tuple[int, str], float]:
+        """{(day, symbol): level} as known at the end of a day."""
+        seen = sorted((row for row in self.versions if row.known <= as_of), key=lambda row: row.known)
+        return {(row.day, row.symbol): row.level for row in seen}
+
+
+def frame(rows: Iterable[tuple[object, ...]]) -> pl.DataFrame:
+    """Rows of (day, symbol, level, day known), or without the last, for `History.append`."""
+    rows = list(rows)
+    names = ("event_time", "symbol", "level", "known_time")[: len(rows[0])]
+    times = [name for name in names if name.endswith("time")]
+    return pl.DataFrame(rows, names, orient="row").with_columns(
+        (pl.lit(START) + pl.duration(days=pl.col(name))).alias(name) for name in times
+    )
+
+
+def held(rows: pl.DataFrame) -> dict[tuple[int, str], float]:
+    """{(day, symbol): level} of rows that a store returned."""
+    return {
+        ((time - START).days, symbol): level for time, symbol, level in rows["event_time", "symbol", "level"].rows()
+    }
