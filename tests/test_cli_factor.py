@@ -1,6 +1,7 @@
 """`fiduciary factor`: what it prints, what it writes, and what it refuses."""
 
 import sys
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ from fiduciary.cli_factor import factor_app
 from fiduciary.core.errors import ConfigError, ContractError
 from fiduciary.data import sample
 from fiduciary.data.history import History
-from fiduciary.data.tables import BARS_1D
+from fiduciary.data.tables import BARS_1D, MEMBERSHIP
 from fiduciary.factors import parse, tabulate
 from fiduciary.factors.library import LIBRARY
 from fiduciary.factors.store import FactorStore
@@ -43,7 +44,7 @@ def history(tmp_path):
     frame = pl.DataFrame({"event_time": panel.dates[t], "symbol": np.array(panel.symbols)[n]}).with_columns(
         pl.Series(name, panel[name][t, n]) for name in panel.fields
     )
-    History(tmp_path / "history").append(BARS_1D, frame, source="a sample")
+    History(tmp_path / "history").append(BARS_1D, frame, source="a sample", known=datetime(2019, 1, 1, tzinfo=UTC))
     return str(tmp_path / "history")
 
 
@@ -143,6 +144,22 @@ def test_evaluate_reads_a_store_as_of_a_time(run, history):
     assert "report: out/store/index.html" in text
     with pytest.raises(ConfigError):
         run("evaluate", history, "--factors", "factors.toml", "--as-of", "2000-01-01", "--out", "out/early")
+
+
+def test_evaluate_takes_the_members_of_a_universe_as_known(run, history, tmp_path):
+    day = datetime(2012, 10, 1, tzinfo=UTC)
+    known = {"AAPL": datetime(2020, 1, 1, tzinfo=UTC), "IBM": datetime(2021, 1, 1, tzinfo=UTC)}
+    rows = [
+        {"event_time": day, "known_time": t, "universe": "two", "symbol": s, "member": True} for s, t in known.items()
+    ]
+    History(history).append(MEMBERSHIP, pl.DataFrame(rows), source="made up")
+    call = ("evaluate", history, "--factors", "factors.toml", "--universe", "two", "--sheets", "0", "--out")
+    run(*call, "out/now")
+    page = (tmp_path / "out/now/index.html").read_text()
+    assert "2 of 4 symbols" in page
+    assert "members of two on that day" in page
+    run(*call, "out/then", "--as-of", "2020-06-01")
+    assert "1 of 4 symbols" in (tmp_path / "out/then/index.html").read_text()
 
 
 @pytest.mark.parametrize(

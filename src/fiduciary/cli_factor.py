@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from cyclopts import App, Parameter
 
+from fiduciary.cli_parts import examples, print_rich, say
 from fiduciary.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fiduciary.core.checks import Law
     from fiduciary.data import Panel
     from fiduciary.evaluation.cross_section import Marks
     from fiduciary.evaluation.factor_evaluation import Evaluation
     from fiduciary.factors import Factor, Formula
 
-PIPE_WIDTH = 140
 LISTED = 60
 """Characters of a definition in a table."""
 TABLE_ROWS = 20
@@ -29,12 +28,8 @@ Names = Annotated[list[str] | None, Parameter(negative=(), allow_leading_hyphen=
 Renamed = Annotated[list[str] | None, Parameter(name="--columns", negative=())]
 
 
-def _examples(*lines: str) -> str:
-    return "\n\n".join(("Examples:", "\n".join(f"  {line}" for line in lines)))
-
-
 @factor_app.command(
-    name="list", help_epilogue=_examples("fiduciary factor list", "fiduciary factor list --family alpha158")
+    name="list", help_epilogue=examples("fiduciary factor list", "fiduciary factor list --family alpha158")
 )
 def list_factors(*, family: str | None = None, store: str | None = None) -> None:
     """List the families of the library, the factors of one, or those of a store.
@@ -62,11 +57,11 @@ def list_factors(*, family: str | None = None, store: str | None = None) -> None
             text = _text(factor)
             short = text if len(text) <= LISTED else f"{text[: LISTED - 1]}…"
             table.add_row(escape(factor.name), str(factor.lookback), ", ".join(factor.needs), escape(short))
-    _print(table)
+    print_rich(table)
 
 
 @factor_app.command(
-    help_epilogue=_examples("fiduciary factor show KMID", "fiduciary factor show reversal --store history")
+    help_epilogue=examples("fiduciary factor show KMID", "fiduciary factor show reversal --store history")
 )
 def show(name: str, /, *, store: str | None = None) -> None:
     """Say what a factor is; of a stored one also its versions, values and users.
@@ -81,7 +76,7 @@ def show(name: str, /, *, store: str | None = None) -> None:
     from fiduciary.reports.factor_sheet import define
 
     if store is not None:
-        return _say(_lineage(store, name))
+        return say(_lineage(store, name))
     from fiduciary.data.panel import position
     from fiduciary.factors.library import LIBRARY
 
@@ -90,7 +85,7 @@ def show(name: str, /, *, store: str | None = None) -> None:
         for factor in factors:
             if factor.name == name:
                 found = define(factor)
-                _say("\n".join((
+                say("\n".join((
                     f"{name} ({family})", f"  {found.text}", *([f"  {found.about}"] if found.about else []),
                     f"  look-back {found.lookback}, reads {', '.join(found.needs)}", f"  sha256 {found.sha256}",
                 )))  # fmt: skip
@@ -98,7 +93,7 @@ def show(name: str, /, *, store: str | None = None) -> None:
 
 
 @factor_app.command(
-    help_epilogue=_examples(
+    help_epilogue=examples(
         'fiduciary factor check "-delta(close, 5) / ref(close, 5)"', "fiduciary factor check factors.toml",
         "fiduciary factor check my_module:my_factor --source prices.parquet",
     )
@@ -127,18 +122,20 @@ def check(
     """
     from rich.table import Table
 
+    from fiduciary.core.checks import check_factor
+
     own = _own(what)
     factors = [own] if own is not None else _chosen([what])
     panel = _bars(source, columns, factors if own is None else ()).panel
     table = Table("law", "trials", title="all laws hold")
     for factor in factors:
-        law = _checked(factor, panel, seed)
+        law = check_factor(factor, panel, seed=seed)
         table.add_row(law.name, str(law.trials))
-    _print(table)
+    print_rich(table)
 
 
 @factor_app.command(
-    help_epilogue=_examples(
+    help_epilogue=examples(
         "fiduciary factor compute us-stocks --factors alpha158 --out alpha158.parquet",
         "fiduciary factor compute history --table bars_1d --factors factors.toml --store history",
     )
@@ -188,14 +185,14 @@ def compute(
         for factor in chosen:
             kept.define(factor)
         runs = kept.update([factor.name for factor in chosen], panel)
-        return _say(f"{counted(sum(run.rows for run in runs), 'value')} of {counted(len(runs), 'factor')}: {store}")
+        return say(f"{counted(sum(run.rows for run in runs), 'value')} of {counted(len(runs), 'factor')}: {store}")
     assert out is not None
     _write(out, panel, chosen)
-    return _say(f"{counted(len(chosen), 'factor')} of {counted(len(panel.symbols), 'symbol')}: {out}")
+    return say(f"{counted(len(chosen), 'factor')} of {counted(len(panel.symbols), 'symbol')}: {out}")
 
 
 @factor_app.command(
-    help_epilogue=_examples(
+    help_epilogue=examples(
         "fiduciary factor evaluate us-stocks --factors alpha158",
         "fiduciary factor evaluate prices.parquet --columns symbol=ticker --factors factors.toml --horizon 1 --out runs/mine",
     )
@@ -282,8 +279,8 @@ def evaluate(
     found = judge(bars.panel, values, terms, universe=members, trials=trials)
     origin = factor_sheet.Origin(revision(), as_of or "", bars.universe, shlex.join(["fiduciary", *sys.argv[1:]]))
     page = factor_sheet.write(found, out, factors=chosen, origin=origin, sheets=sheets)
-    _print(_ranking(found))
-    _say(f"{factor_sheet.headline(found)}\nreport: {page}")
+    print_rich(_ranking(found))
+    say(f"{factor_sheet.headline(found)}\nreport: {page}")
 
 
 # --- what was asked for ----------------------------------------------------------------------------------------------
@@ -324,9 +321,11 @@ def _bars(
     if universe is None:
         return _Source(panel, None, "")
     from fiduciary.data.history import History
+    from fiduciary.data.history_files import ends
     from fiduciary.data.reference import Reference
 
-    members = Reference(History(source)).members(universe, panel.dates, panel.symbols)
+    known = ends(as_of)[1] if as_of else None
+    members = Reference(History(source)).members(universe, panel.dates, panel.symbols, as_of=known)
     return _Source(panel, members, f"members of {universe} on that day")
 
 
@@ -378,12 +377,6 @@ def _own(what: str) -> Any:
     if found is None:
         raise ConfigError(f"module {module!r} must have {name!r}", "no such name in it")
     return found
-
-
-def _checked(factor: Any, panel: "Panel", seed: int) -> "Law":
-    from fiduciary.core.checks import check_factor
-
-    return check_factor(factor, panel, seed=seed)
 
 
 def _stored(store: str) -> "list[Formula]":
@@ -464,17 +457,3 @@ def _write(out: Path, panel: "Panel", factors: "Sequence[Factor | Formula]") -> 
     buffer = io.BytesIO()
     frame.fill_nan(None).write_csv(buffer) if out.suffix == ".csv" else frame.fill_nan(None).write_parquet(buffer)
     write_atomic(out, buffer.getvalue())
-
-
-def _print(what: object) -> None:
-    from rich.console import Console
-
-    # A pipe has no width of its own; tables stay whole there.
-    Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(what)
-
-
-def _say(text: str) -> None:
-    """Text as it is: no markup, and no line broken where a path could not be copied."""
-    from rich.console import Console
-
-    Console(highlight=False, markup=False, soft_wrap=True).print(text)

@@ -88,6 +88,55 @@ def test_digest_sees_every_value(row, change):
     assert build(values=values).digest() != build().digest()
 
 
+MINUTES = np.datetime64("2024-03-01T10:28:30", "us") + np.array([0, 60, 120, 86_400]) * np.timedelta64(1, "s")
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "kept"),
+    [
+        ("2024-03-01T10:29", None, slice(1, 4)),
+        (None, "2024-03-01T10:29", slice(0, 2)),
+        (None, "2024-03-01T10:29:29", slice(0, 1)),
+        ("2024-03-01T10:29:30", "2024-03-01T10:29:30", slice(1, 2)),
+        ("2024-03", "2024-03-01", slice(0, 3)),
+        ("2024-03-02", "2024", slice(3, 4)),
+    ],
+)
+def test_bars_within_the_day_are_cut_by_minutes_and_seconds_too(start, stop, kept):
+    panel = build(dates=MINUTES.copy())
+    assert list(panel.between(start, stop).dates) == list(MINUTES[kept])
+    assert panel.asof("2024-03-01T10:28").symbols == ("A",)
+    with pytest.raises(ConfigError, match="YYYY-MM-DDTHH:MM"):
+        panel.between("2024-03-01T10", None)
+
+
+def test_digest_tells_times_of_a_day_apart():
+    late = MINUTES + np.timedelta64(1, "us")
+    digests = {
+        build(dates=dates).digest() for dates in (MINUTES.copy(), late, MINUTES.astype("datetime64[D]") + np.arange(4))
+    }
+    assert len(digests) == 3
+    assert build(dates=MINUTES.astype("datetime64[s]")).digest() == build(dates=MINUTES.copy()).digest()
+
+
+@given(st.integers(0, 299), st.integers(0, 99), st.integers(0, 4), st.sampled_from([np.nan, np.inf, -np.inf, 1.0]))
+def test_one_wrong_cell_in_many_blocks_is_found(t, n, f, cell):
+    rng = np.random.default_rng(t)
+    mask = rng.random((300, 100)) < 0.9
+    mask[[7, 8]] = [[True], [False]]
+    values = np.where(mask[..., None], rng.random((300, 100, 5)), np.nan)
+    axes = {"dates": np.datetime64("2000-01-01") + np.arange(300), "symbols": tuple(map(str, range(100)))}
+    fields = ("open", "high", "low", "close", "volume")
+    build(**axes, fields=fields, mask=mask, values=values.copy())
+    values[t, n, f] = cell
+    if mask[t, n] == np.isfinite(cell) and not np.isinf(cell):
+        build(**axes, fields=fields, mask=mask, values=values)
+    else:
+        where = f"{cell} in {fields[f]} of {n} on {axes['dates'][t]}" if mask[t, n] else "NaN where there is no bar"
+        with pytest.raises(DataError, match=where):
+            build(**axes, fields=fields, mask=mask, values=values)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

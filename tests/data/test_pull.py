@@ -81,12 +81,21 @@ def test_a_correction_is_known_when_it_was_retrieved_and_the_old_value_stays_for
     assert history.read("bars_1d", where=own, as_of=between)["close"].to_list() == [10.5, 10.4, 10.3]
 
 
+def test_a_value_that_returns_to_what_it_was_is_a_correction_too(place):
+    folder, plan, history = place
+    for close in (10.4, 10.45, 10.4):
+        write(folder, "AAA", 10.5, close, 10.3)
+        pull(plan, history)
+        assert history.read("bars_1d", where={"symbol": "AAA"})["close"].to_list() == [10.5, close, 10.3]
+
+
 def test_refused_rows_go_to_quarantine_and_the_others_in(place):
     folder, plan, history = place
     (folder / "AAA.csv").write_text(
         HEADER + "2024-01-02,10,12,9,11,5\n2024-01-03,10,9,12,11,5\n2024-01-04,ten,12,9,11,5\n"
     )
     assert counts(pull(plan, history)) == {"AAA": (1, 0, 0, 2), "BBB": (3, 0, 0, 0)}
+    pull(plan, history)
     kept = history.quarantined("bars_1d")
     assert sorted(kept["reason"]) == ["crossed prices", "open is no float"] and "ten" in kept["open"].to_list()
 

@@ -4,6 +4,7 @@ Within a file the rows are sorted by (event_time, keys, known_time, batch): of o
 """
 
 import json
+import mmap
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -139,9 +140,10 @@ class Files:
 
         full = f"{self.uri}/{path}"
         try:
-            source = full if checked or not is_local(self.uri) else _sound(full)
+            if not checked and is_local(self.uri):
+                _verify(full)
             lazy = pl.scan_parquet(
-                source, schema=self.schema, missing_columns="insert", extra_columns="ignore", glob=False,
+                full, schema=self.schema, missing_columns="insert", extra_columns="ignore", glob=False,
                 storage_options=dict(self.options) or None,
             )  # fmt: skip
             return lazy.filter(True, *where).select(columns).collect()
@@ -262,11 +264,10 @@ def place(url: str | os.PathLike[str], name: str) -> str:
     return f"{(str(Path(text).absolute()) if is_local(text) else text).rstrip('/')}/{name}"
 
 
-def _sound(place: str) -> bytes:
-    data = Path(place).read_bytes()
-    if f"{zlib.crc32(data):08x}" != Path(place).stem.rpartition("-")[2]:
-        raise ValueError("its bytes do not have the checksum in its name")
-    return data
+def _verify(path: str) -> None:
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if f"{zlib.crc32(data):08x}" != Path(path).stem.rpartition("-")[2]:
+            raise ValueError("its bytes do not have the checksum in its name")
 
 
 def _statistics(rows: "pl.DataFrame", columns: Sequence[str]) -> str:

@@ -263,18 +263,19 @@ def _held(plan: Plan, history: "History", good: "pl.DataFrame") -> "pl.DataFrame
 def _append(
     plan: Plan, history: "History", pieces: Sequence[Piece], useful: "pl.DataFrame", bad: "pl.DataFrame"
 ) -> None:  # fmt: skip
-    """Two commits at most, each of which a second attempt leaves as it is."""
+    """Two commits at most. A second attempt with the same answers adds nothing; a later answer with the same words may."""
     what = [plan.target.name, str(plan.knowledge), *((piece.request.key, piece.sha256) for piece in pieces)]
-    once = hashlib.sha256(json.dumps(what).encode()).hexdigest()
+    when = [piece.retrieved.isoformat() for piece in pieces]
     licence, source = plan.source.licence, plan.source
     note = {
         "known": str(plan.knowledge), "licence": licence.text, "redistribution": str(licence.redistribution),
         "adjustment": source.adjustment, "retrieved": max(piece.retrieved for piece in pieces).isoformat(),
         "place": source.place,
     }  # fmt: skip
-    for rows, suffix in ((bad, "-refused"), (useful, "")):
+    for rows, identity in ((bad, [*what, "refused"]), (useful, [*what, when])):
         if not rows.is_empty():
-            history.append(plan.target, rows, source=source.name, once=once + suffix, note=note)
+            once = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+            history.append(plan.target, rows, source=source.name, once=once, note=note)
 
 
 def _outcomes(

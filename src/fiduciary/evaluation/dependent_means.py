@@ -1,8 +1,8 @@
 """The mean of a series whose neighbours are alike: its error and interval, in closed form and for many series at once.
 
-The stationary bootstrap of `inference` finds too much in overlapping returns: of 1,000 means of 20 bars that move one bar at
-a time, 10 % are "significant" at 5 %, and 1 % at 0.1 %. The estimator here keeps both levels (benchmarks/factor_size.py),
-which matters where thousands of factors are looked at and only the far tail counts.
+The stationary bootstrap of `inference` finds too much in overlapping returns: on noise of 1,000 bars of which each shares 19 of
+20 with the next, 9 % of tests are significant at 5 % and 1 % at 0.1 %. The estimator here keeps both levels (its test holds it
+to them), which matters where hundreds of factors are looked at and only the far tail counts.
 """
 
 import math
