@@ -230,13 +230,13 @@ def test_an_append_with_a_name_happens_once(store):
 
 def test_many_writers_at_once_lose_and_double_nothing(store):
     def write(k):
-        return store.append(
-            LEVELS, frame([(k % 6, "ABCDEF"[k % 6], float(k), 1)]), source=str(k), once=f"append {k % 6}"
-        )
+        day = k % 6
+        rows = frame([(day, "A", float(k), 1), (day, "B", np.inf, 1)])
+        return store.append(LEVELS, rows, source=str(k), once=f"append {day}")
 
     with ThreadPoolExecutor(4) as pool:
-        done = list(pool.map(write, range(18)))
-    assert sum(commit.rows for commit in done) == len(store.log("levels")) == 6
+        done = list(pool.map(write, sorted([*range(6)] * 3)))
+    assert sum(commit.rows for commit in done) == len(store.log("levels")) == len(store.quarantined("levels")) == 6
 
 
 def test_writers_that_widen_a_table_at_once_all_get_in(store):

@@ -71,15 +71,20 @@ def made(files: Files, delta: "DeltaTable | None") -> "DeltaTable":
 
 def set_aside(place: str, options: Mapping[str, str], rows: "pl.DataFrame", once: str) -> None:
     """Append refused rows to the table at `place`, unless `once` is in its log."""
-    from deltalake import CommitProperties, Transaction, write_deltalake
+    from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+    from deltalake.exceptions import CommitFailedError
 
-    delta = opened(place, options)
-    if delta is None or not once or delta.transaction_version(once) is None:
-        write_deltalake(
-            place, rows, mode="append", schema_mode="merge", storage_options=dict(options),
-            configuration=CONFIGURATION if delta is None else None,
-            commit_properties=CommitProperties(app_transactions=[Transaction(once, 1)] if once else None),
-        )  # fmt: skip
+    # Made first and empty: two writers that make it with the same rows would both get in.
+    delta = opened(place, options) or DeltaTable.create(
+        place, rows.schema, mode="ignore", configuration=CONFIGURATION, storage_options=dict(options)
+    )
+    if once and delta.transaction_version(once) is not None:
+        return
+    properties = CommitProperties(max_commit_retries=100, app_transactions=[Transaction(once, 1)] if once else None)
+    try:
+        write_deltalake(delta, rows, mode="append", schema_mode="merge", commit_properties=properties)
+    except CommitFailedError:  # another writer was faster, perhaps with the same rows
+        set_aside(place, options, rows, once)
 
 
 def listed(delta: "DeltaTable") -> "pl.DataFrame":
@@ -99,13 +104,8 @@ def listed(delta: "DeltaTable") -> "pl.DataFrame":
 
 
 def commit(
-    delta: "DeltaTable",
-    actions: "list[Any]",
-    told: Mapping[str, Any],
-    transactions: Mapping[str, int],
-    *,
-    tries: int = 3,
-) -> bool:
+    delta: "DeltaTable", actions: "list[Any]", told: Mapping[str, Any], transactions: Mapping[str, int], *, tries: int = 3
+) -> bool:  # fmt: skip
     """Put files into the log; False, and nothing happens, where one of the transactions is in it already."""
     from deltalake import CommitProperties, Transaction
     from deltalake.exceptions import CommitFailedError
@@ -120,11 +120,8 @@ def commit(
             return False
         if tries == 1:
             raise DataError(
-                "a commit must find its turn",
-                delta.table_uri,
-                cause=str(problem),
-                remedy="nothing was added; append again",
-            ) from problem
+                "a commit must find its turn", delta.table_uri, cause=str(problem), remedy="nothing was added; append again"
+            ) from problem  # fmt: skip
         # Another writer has widened the table meanwhile; the rows fit it all the same.
         return commit(delta, actions, told, transactions, tries=tries - 1)
     delta.update_incremental()

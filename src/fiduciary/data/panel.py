@@ -110,7 +110,7 @@ class Panel:
             total.update(b"within the day")
             dates = self.dates.astype("datetime64[us]")
         for array in (dates.astype(np.int64), self.values, self.mask):
-            total.update(np.ascontiguousarray(array).reshape(-1))
+            total.update(np.ascontiguousarray(array).reshape(-1).data)
         return total.hexdigest()
 
     def _rows(self, keep: NDArray[np.bool_] | slice) -> "Panel":

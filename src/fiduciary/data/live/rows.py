@@ -41,6 +41,13 @@ def framed(rows: list[Any], table: Table) -> "pl.DataFrame":
     return frame.with_columns(pl.col(times).cast(pl.Datetime("us", "UTC")))
 
 
+def cells_of(frame: "pl.DataFrame") -> list[list[Any]]:
+    """Each column as the database takes it. Without an expression: on a small batch their set-up would cost most."""
+    import polars as pl
+
+    return [(column.cast(pl.Int64) if column.dtype.is_temporal() else column).to_list() for column in frame]
+
+
 def written(table: Table) -> str:
     """A schema as JSON."""
     return json.dumps(asdict(table), default=timedelta.total_seconds)

@@ -11,8 +11,8 @@ from fiduciary.core.errors import DataError
 from fiduciary.data.history_files import When, ends
 from fiduciary.data.history_log import agreed
 from fiduciary.data.live.engine import Cursor, Engine
-from fiduciary.data.live.rows import EPOCH, digest, framed, microseconds, parsed, written
-from fiduciary.data.live.sql import DAY_US, ROUND, Layout, kinds
+from fiduciary.data.live.rows import EPOCH, cells_of, digest, framed, microseconds, parsed, written
+from fiduciary.data.live.sql import DAY_US, Layout, kinds
 from fiduciary.data.panel import position
 from fiduciary.data.tables import Table, check_rows
 
@@ -150,29 +150,27 @@ class Live:
         import polars as pl
 
         layout = self._open(table)
-        stamps = {"known_time": pl.lit(known or datetime.now(UTC)), "source": pl.lit(source)}
-        missing = {name: stamp for name, stamp in stamps.items() if name not in frame.columns}
-        good, bad = check_rows(frame.with_columns(**missing), layout.table)
+        stamps = {"known_time": ends(known or datetime.now(UTC))[0], "source": source}
+        missing = [name for name in stamps if name not in frame.columns]
+        stamped = frame.hstack([pl.Series(name, [stamps[name]]).new_from_index(0, len(frame)) for name in missing])
+        good, bad = check_rows(stamped, layout.table)
+        cells = dict(zip(good.columns, cells_of(good), strict=True))
         # Versions of one key settle one after another; rows that are stamped here have one version each.
-        order = (
-            pl.lit(0) if "known_time" in missing else pl.int_range(pl.len()).over(layout.keys, order_by="known_time")
-        )
-        staged = good.with_columns(pl.col(pl.Datetime).to_physical(), order.alias(ROUND))
-        count = max(staged[ROUND], default=0) + 1
+        rounds = [0] * len(good) if "known_time" in missing else _rounds(good, layout.keys)
+        count = max(rounds, default=0) + 1
         taken: list[int] = []  # at the first try; after a lost connection a batch that was kept must look the same
 
         def work(cursor: Cursor) -> Appended:
             if known is None and "known_time" in missing and not taken:
                 taken.append(self._engine.now(cursor))
+                cells["known_time"] = taken * len(good)
             if len(bad):
                 _keep_apart(cursor, layout, bad.drop(missing), source)
-            self._engine.fill(
-                cursor, layout, staged.with_columns(pl.lit(us).alias("known_time") for us in taken).rows()
-            )
+            self._engine.fill(cursor, layout, list(zip(*cells.values(), rounds, strict=True)))
             new = sum(cursor.execute(layout.settle, (k,)).rowcount for k in range(count))
             if new < len(good):
-                now = self._engine.now(cursor)
-                cursor.execute(layout.restamp, (now, now, count))
+                present = self._engine.now(cursor)
+                cursor.execute(layout.restamp, (present, present, count))
                 new += sum(cursor.execute(layout.settle, (k,)).rowcount for k in range(count, 2 * count))
             return Appended(new, len(frame) - new - len(bad), len(bad))
 
@@ -409,6 +407,13 @@ def _rows(cursor: Cursor, statement: str, values: Sequence[Any] = ()) -> list[An
     # Without values `%` is itself in psycopg's statements too.
     cursor.execute(statement, *([values] if values else []))
     return cursor.fetchall()
+
+
+def _rounds(rows: "pl.DataFrame", keys: Sequence[str]) -> list[int]:
+    """Of every row the number of versions of its key that were known before it."""
+    import polars as pl
+
+    return rows.select(pl.int_range(pl.len()).over(keys, order_by="known_time")).to_series().to_list()
 
 
 def _keep_apart(cursor: Cursor, layout: Layout, refused: "pl.DataFrame", source: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fiduciary.cli_factor import factor_app
+from fiduciary.cli.factor import factor_app
 from fiduciary.core.errors import ConfigError, ContractError
 from fiduciary.data import sample
 from fiduciary.data.history import History

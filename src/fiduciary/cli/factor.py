@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from cyclopts import App, Parameter
 
-from fiduciary.cli_parts import examples, print_rich, say
+from fiduciary.cli.parts import examples, print_rich, say
 from fiduciary.core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 from cyclopts import App, Parameter
 
 from fiduciary import __version__
-from fiduciary.cli_data import data_app
-from fiduciary.cli_parts import examples, print_rich, say
+from fiduciary.cli.data import data_app
+from fiduciary.cli.factor import factor_app
+from fiduciary.cli.parts import examples, print_rich, say
 from fiduciary.core.errors import ConfigError, FiduciaryError
 
 if TYPE_CHECKING:
@@ -32,11 +33,13 @@ app = App(
         "fiduciary certify --short",
         "fiduciary data describe us-stocks",
         "fiduciary data pull files=prices --store history",
+        "fiduciary factor evaluate us-stocks --factors alpha158",
     ),
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
 app.command(data_app)
+app.command(factor_app)
 
 Overrides = Annotated[
     list[str] | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from fiduciary.cli_parts import examples, print_rich, say
+from fiduciary.cli.parts import examples, print_rich, say
 from fiduciary.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
