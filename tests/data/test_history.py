@@ -21,8 +21,9 @@ from polars.testing import assert_frame_equal
 
 import killed_historian
 from fiduciary.core.errors import ConfigError, DataError
-from fiduciary.data import history_files, history_log
 from fiduciary.data.history import History
+from fiduciary.data.history import files as history_files
+from fiduciary.data.history import log as history_log
 from fiduciary.data.tables import BARS_1D, BARS_1M, FUNDAMENTALS, Column, Table
 from history_twin import DAY, LEVELS, NOW, START, Row, Twin, frame, held
 

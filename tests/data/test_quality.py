@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from fiduciary.data import Panel, sample
 from fiduciary.data.history import History
 from fiduciary.data.quality import SUSPECTS, inspect, quarantine, trusted
+from fiduciary.data.quality.snapshots import MANY, meaning
 from fiduciary.data.reference import sessions
-from fiduciary.data.snapshots import MANY, meaning
 from fiduciary.data.tables import BARS_1D, BARS_1M, FUNDAMENTALS, check_rows
 from real_data import SHARED
 

@@ -321,7 +321,7 @@ def _bars(
     if universe is None:
         return _Source(panel, None, "")
     from fiduciary.data.history import History
-    from fiduciary.data.history_files import ends
+    from fiduciary.data.history.files import ends
     from fiduciary.data.reference import Reference
 
     known = ends(as_of)[1] if as_of else None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data.history import History
-from fiduciary.data.history_files import When
+from fiduciary.data.history.files import When
 from fiduciary.data.live import Claim, Live, digest
 from fiduciary.data.panel import position
 

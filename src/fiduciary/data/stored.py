@@ -47,7 +47,7 @@ class Stored:
             DataError: the store is damaged.
         """
         from fiduciary.data.history import History
-        from fiduciary.data.history_files import ends
+        from fiduciary.data.history.files import ends
 
         history, as_of = History(url), ends(self.as_of)[1] if self.as_of else None
         reference = Reference(history)

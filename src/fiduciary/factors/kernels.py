@@ -335,6 +335,8 @@ def _weights(count: Any, n: float) -> Any:
 def recursed(x: Floats, op: str, n: int) -> Floats:
     """A recursion over the known values of each column; NaN where there is none, or not yet n."""
     unknown = np.isnan(x)
+    if unknown.all():  # also where there is no bar at all
+        return np.full_like(x, np.nan)
     if not unknown.any():
         return _recursed(x, op, n)
     order = np.argsort(unknown, axis=0, kind="stable")

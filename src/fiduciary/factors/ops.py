@@ -15,10 +15,14 @@ from numbers import Real
 from fiduciary.core.errors import ConfigError
 from fiduciary.factors.expression import Expr, Operand, apply, lift
 
+LONGEST = 10**9
+"""Bars of the longest window: more than any history has."""
+
 
 def _bars(n: float, least: int = 1) -> float:
-    if isinstance(n, bool) or not isinstance(n, Real) or n % 1 or n < least:
-        cause = "the future is not known" if isinstance(n, Real) and n < 0 else ""
+    if isinstance(n, bool) or not isinstance(n, Real) or n % 1 or not least <= n <= LONGEST:
+        causes = {n < 0: "the future is not known", n > LONGEST: "no history is so long"} if isinstance(n, Real) else {}
+        cause = causes.get(True, "")
         raise ConfigError(f"a window must be a whole number of bars, at least {least}", str(n), cause=cause)
     return int(n)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data.history import History
-from fiduciary.data.history_files import When
+from fiduciary.data.history.files import When
 from fiduciary.data.panel import Panel, position
 from fiduciary.data.tables import Column, Table
 from fiduciary.factors.factor import Factor

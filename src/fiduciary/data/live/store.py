@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fiduciary.core.errors import DataError
-from fiduciary.data.history_files import When, ends
-from fiduciary.data.history_log import agreed
+from fiduciary.data.history.files import When, ends
+from fiduciary.data.history.log import agreed
 from fiduciary.data.live.engine import Cursor, Engine
 from fiduciary.data.live.rows import EPOCH, cells_of, digest, framed, microseconds, parsed, written
 from fiduciary.data.live.sql import DAY_US, Layout, kinds
@@ -335,14 +335,12 @@ class Live:
     def _open(self, table: Table | str) -> Layout:
         """The layout of a table, which is made or widened where need be."""
         name = table if isinstance(table, str) else table.name
-        kept = (
-            self._layouts[name].table if name in self._layouts else self._engine.read(lambda it: self._schema(it, name))
-        )
-        layout = Layout(agreed(kept, table), self._engine.dialect)
-        if layout.table != kept:
-            layout = Layout(self._engine.write("store", lambda it: self._made(it, table)), self._engine.dialect)
-        self._layouts[name] = layout
-        return layout
+        if name not in self._layouts or table not in (name, self._layouts[name].table):
+            kept = self._engine.read(lambda cursor: self._schema(cursor, name))
+            if kept is None or agreed(kept, table) != kept:
+                kept = self._engine.write("store", lambda cursor: self._made(cursor, table))
+            self._layouts[name] = Layout(kept, self._engine.dialect)
+        return self._layouts[name]
 
     def _made(self, cursor: Cursor, given: Table | str) -> Table:
         """The schema of a table that now exists and has all its columns."""

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fiduciary.data.detectors import Hit
 from fiduciary.data.panel import Panel
+from fiduciary.data.quality.detectors import Hit
 
 if TYPE_CHECKING:
     pass

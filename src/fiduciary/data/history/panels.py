@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiduciary.core.errors import ConfigError
-from fiduciary.data.history_files import VERSION, Files, Query, at_once, levels
+from fiduciary.data.history.files import VERSION, Files, Query, at_once, levels
 from fiduciary.data.panel import Panel
 
 if TYPE_CHECKING:

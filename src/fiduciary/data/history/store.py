@@ -21,9 +21,9 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fiduciary.core.errors import ConfigError, DataError, nearest
-from fiduciary.data.history_files import TICK, VERSION, Files, Query, When, ends, groups, meeting, pieces, place
-from fiduciary.data.history_log import COMMIT, agreed, commit, kept, listed, made, opened, set_aside
-from fiduciary.data.history_panel import scatter
+from fiduciary.data.history.files import TICK, VERSION, Files, Query, When, ends, groups, meeting, pieces, place
+from fiduciary.data.history.log import COMMIT, agreed, commit, kept, listed, made, opened, set_aside
+from fiduciary.data.history.panels import scatter
 from fiduciary.data.panel import Panel, position
 from fiduciary.data.tables import Table, check_rows
 

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fiduciary.data import validation
-from fiduciary.data.detectors import DETECTORS, Hit
 from fiduciary.data.faults import Fault
 from fiduciary.data.panel import Panel
+from fiduciary.data.quality.detectors import DETECTORS, Hit
+from fiduciary.data.quality.snapshots import copied, meaning
 from fiduciary.data.reference import sessions
-from fiduciary.data.snapshots import copied, meaning
 from fiduciary.data.tables import BARS_1D, DAY, Column, Table, stale
 
 if TYPE_CHECKING:

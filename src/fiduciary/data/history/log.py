@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiduciary.core.errors import ConfigError, DataError
-from fiduciary.data.history_files import Files, is_local
+from fiduciary.data.history.files import Files, is_local
 from fiduciary.data.panel import position
 from fiduciary.data.tables import TABLES, Column, Table
 
