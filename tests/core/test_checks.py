@@ -167,6 +167,25 @@ def test_a_factor_that_looks_ahead_is_named_with_the_date(walk, compute):
         check_factor(Factor("sly", 3, compute), walk, trials=1)
 
 
+def _next_sign(bars):
+    return np.append(np.sign(bars["close"] - bars["open"])[1:], 0.0)
+
+
+def _share_of_history(bars):
+    return np.linspace(0.0, 1.0, len(bars["close"]))
+
+
+def _filled_from_behind(bars):
+    return np.concatenate((np.full(20, bars["close"][:20].mean()), bars["close"][20:]))
+
+
+@pytest.mark.parametrize("compute", [_next_sign, _share_of_history, _filled_from_behind])
+def test_a_look_ahead_that_no_price_path_moves_is_found(walk, compute):
+    for seed in range(5):
+        with pytest.raises(ContractError, match="must not move"):
+            check_factor(Factor("sly", 1, compute), walk, seed=seed)
+
+
 def test_a_factor_sees_each_symbol_on_its_own_bars(walk):
     mask, values = walk.mask.copy(), walk.values.copy()
     mask[50:60, 0], mask[5:, 1] = False, False
@@ -174,7 +193,8 @@ def test_a_factor_sees_each_symbol_on_its_own_bars(walk):
     panel = replace(walk, mask=mask, values=values)
     seen = []
     check_factor(Factor("length", 10, lambda bars: seen.append(len(bars["close"])) or bars["close"]), panel, trials=3)
-    assert set(seen) == {150}
+    assert set(seen[::2]) == {150}
+    assert all(113 <= bars <= 150 for bars in seen[1::2])
     with pytest.raises(ConfigError, match="must be tried on more than 200 bars"):
         check_factor(Factor("long", 200, _centred), panel)
 

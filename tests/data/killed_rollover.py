@@ -21,14 +21,15 @@ def bars(days: int, first: int = 0) -> pl.DataFrame:
         pl.DataFrame({"symbol": ["A", "B"]}), how="cross"
     )
     prices = {name: pl.lit(100.0) for name in ("open", "high", "low", "close")}
-    return frame.with_columns(volume=pl.int_range(pl.len()).cast(pl.Float64), **prices)
+    number = 2 * MINUTES * first + pl.int_range(pl.len())
+    return frame.with_columns(volume=number.cast(pl.Float64), **prices)
 
 
-def faults(live: Live, history: History, days: int, first: int = 0) -> tuple[int, int]:
+def faults(live: Live, history: History, days: int) -> tuple[int, int]:
     """(rows that neither store has, rows that are there twice)."""
     logs = [store.log("bars_1m").select(*KEYS, "volume") for store in (live, history) if "bars_1m" in store.tables()]
     found = pl.concat(logs)
-    return len(bars(days, first).join(found, on=[*KEYS, "volume"], how="anti")), len(found) - found.n_unique()
+    return len(bars(days).join(found, on=[*KEYS, "volume"], how="anti")), len(found) - found.n_unique()
 
 
 if __name__ == "__main__":

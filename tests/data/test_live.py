@@ -484,6 +484,7 @@ def test_writer_killed_at_a_random_moment_loses_and_doubles_nothing(url):
             assert killed_writer.faults(live.log("bars_1m"), acknowledged) == (0, 0)
 
 
+@pytest.mark.slow
 def test_server_restarted_while_a_client_writes_and_another_waits(postgres):
     url, acknowledged, found = postgres.fresh(), [], []
     _append(url, notes())

@@ -161,6 +161,18 @@ def test_a_year_is_known_when_its_last_part_is_and_one_that_says_the_same_again_
     assert sums(pl.concat([frame, frame]), QUARTER) == sums(frame, QUARTER)
 
 
+def test_the_nearest_end_counts_and_of_two_as_near_the_one_stated_last():
+    before, after = SEPTEMBER - timedelta(days=3), SEPTEMBER + timedelta(days=3)
+    stated = [
+        (before, date(2023, 11, 1), 3), (after, date(2024, 5, 1), 5), (before, date(2024, 5, 2), 7),
+        (before, date(2024, 5, 3), 9), (after, date(2024, 5, 3), 11), (SEPTEMBER, date(2024, 5, 4), 0),
+        (after, date(2024, 5, 5), 13),
+    ]  # fmt: skip
+    rows = ((end, (known - end).days, value) for end, known, value in stated)
+    years = sums(statements((MARCH, 30, 1), (JUNE, 30, 2), (DECEMBER, 60, 4), *rows), QUARTER)
+    assert [value - 7 for end, _, value in years if end == DECEMBER] == [3, 5, 7, 11, 0]
+
+
 def test_without_a_quarter_or_the_year_before_there_is_no_year():
     assert sums(statements((MARCH, 30, 1), (JUNE, 30, 2), (DECEMBER, 60, 4), (NEXT, 30, 5)), QUARTER) == []
     to_date = statements((JUNE, 30, 2), (SEPTEMBER, 30, 3), (DECEMBER, 60, 4), (NEXT, 30, 5))

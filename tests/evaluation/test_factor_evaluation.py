@@ -1,6 +1,7 @@
 """Factors against what came after: plain loops, pandas and SciPy as oracles, planted knowledge, and noise."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -339,6 +340,22 @@ def test_a_constant_and_an_unknown_factor_say_nothing():
     assert [f.foretells.word for f in found] == ["no evidence"] * 3
     assert (found[0].look.rank_ic[0].n, found[1].look.coverage, found[2].look.rank_ic[0].n) == (0, 0.0, 58)
     assert found[0].look.coverage == 1.0
+
+
+def test_no_portfolio_has_one_side():
+    """Of a market that rises, what chooses at random must not be paid for being long; where it is silent, none is held."""
+    panel = market(dates=200, gaps=0.0, delisted=0)
+    rising = replace(panel, values=panel.values * np.exp(0.01 * np.arange(200.0))[:, None, None])
+    rng = np.random.default_rng(5)
+    binary, silent = (rng.random((200, 30)) < 0.3).astype(float), rng.standard_normal((200, 30))
+    silent[50:150] = np.nan
+    terms = Terms(horizons=(1, 5), horizon=5, cost_bps=0.0)
+    few, gap = evaluate(rising, table(rising, [binary, silent]), terms).findings
+    assert (few.look.long_short.net.n, few.pays.word) == (0, "no evidence")
+    assert "both outer quantiles" in few.pays.reason
+    for spread in (gap.look.long_short, gap.look.long_only):
+        assert np.abs(spread.daily[60:140]).max() < 1e-6
+        assert abs(np.nanmean(spread.daily)) < 0.002
 
 
 def test_years_add_up_to_the_whole():

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from fiduciary.core.checks import check_factor
 from fiduciary.core.errors import ConfigError, ContractError
-from fiduciary.factors import SIM, Const, Expr, Factor, Field, Formula, compute, ops, parse, tabulate
-from fiduciary.factors.expression import Apply, apply
+from fiduciary.factors import SIM, Const, Expr, Factor, Field, Formula, Stream, compute, ops, parse, tabulate
+from fiduciary.factors.expression import DEEPEST, Apply, apply
 
 CLOSE, OPEN, HIGH, LOW, VOLUME, INDUSTRY = map(Field, ("close", "open", "high", "low", "volume", "industry"))
 ALL = tuple(Formula(text, parse(text)) for text in EVERY)
@@ -168,7 +169,22 @@ def _survivors(panel):
     return np.where(panel.mask[-1], panel["close"], np.nan)
 
 
-@pytest.mark.parametrize("function", [_full_mean, _one_bar_ahead, _centred_mean, _future_cross_section, _survivors])
+def _days_left(panel):
+    return np.broadcast_to((panel.dates[-1] - panel.dates).astype(float)[:, None], panel.mask.shape)
+
+
+def _filled_from_behind(panel):
+    close = panel["close"].copy()
+    close[:10] = close[10]
+    return close
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        _full_mean, _one_bar_ahead, _centred_mean, _future_cross_section, _survivors, _days_left, _filled_from_behind,
+    ],
+)  # fmt: skip
 def test_a_function_that_looks_ahead_is_named_with_the_date(function):
     rule = rf"factor '{function.__name__}' must not move .* of S\d on 2020-\d\d-\d\d after redrawing from 2020"
     with pytest.raises(ContractError, match=rule):
@@ -185,6 +201,9 @@ def test_a_causal_function_passes_and_a_useless_trial_is_refused():
         return tabulate(panel, ALL[:3]).values
 
     assert check_factor(table, market(holes=0.2), trials=4) == ("factor table is causal", 4, 0.0)
+    truth = market()["close"]
+    with pytest.raises(ContractError, match="one value per date and symbol"):
+        check_factor(lambda _panel: truth, market())  # it reads nothing of what is redrawn
     with pytest.raises(ConfigError, match="must be known somewhere"):
         check_factor(Formula("long", ops.ts_mean(CLOSE, 500)), market())
     with pytest.raises(ContractError, match=r"must return \[..., T, N\]"):
@@ -288,8 +307,44 @@ def test_wrong_use_of_expressions():
             ops.ts_mean(CLOSE, n)
     with pytest.raises(ConfigError, match="at least 2"):
         ops.ts_std(CLOSE, 1)
+    with pytest.raises(ConfigError, match="no history is so long"):
+        ops.ref(CLOSE, 10**30)
     with pytest.raises(ConfigError, match="between 0 and 1"):
         ops.ts_quantile(CLOSE, 5, 1.5)
+
+
+def test_what_nests_as_deep_as_is_allowed_can_be_computed():
+    deep = CLOSE
+    for k in range(DEEPEST):
+        deep = deep + k
+    panel = market(length=5)
+    expected = panel["close"] + sum(range(DEEPEST))
+    for table in (
+        tabulate(panel, [Formula("deep", deep)]),
+        Stream([Formula("deep", deep)], panel.symbols).replay(panel),
+    ):
+        np.testing.assert_allclose(table["deep"], expected)
+    assert (deep.lookback, parse(str(deep))) == (1, deep)
+    with pytest.raises(ConfigError, match="must not nest so deep"):
+        deep + 1
+
+
+def test_numbers_of_numpy_print_like_any_other():
+    assert str(Const(np.float64(0.5)) + CLOSE) == "0.5 + close"
+
+
+def test_a_symbol_without_any_bar_is_unknown():
+    panel = market(length=2000, symbols=600)
+    mask, values = panel.mask.copy(), panel.values.copy()
+    mask[:, 100:], values[:, 100:] = False, np.nan  # whole blocks of them
+    for text in ("ema(close, 3)", "ewm(close, 3)", "cumsum(close)", "ts_rank(close, 3)", "cs_rank(close)"):
+        values_of = tabulate(replace(panel, mask=mask, values=values), [Formula("x", parse(text))])["x"]
+        assert np.isnan(values_of[:, 100:]).all() and np.isfinite(values_of[5:, :100]).all()
+
+
+def test_what_float32_cannot_hold_is_unknown():
+    table = tabulate(market(), [Formula("big", CLOSE * 1e300), Formula("one", CLOSE)], dtype=np.float32)
+    assert np.isnan(table["big"]).all() and np.isfinite(table["one"]).all()
 
 
 def test_wrong_use_of_the_table():

@@ -221,6 +221,103 @@ def check(source: str, /, *, columns: Many = None, table: Many = None, exchange:
     say(f"{source}: no error, {len(faults)} warnings")
 
 
+@data_app.command(
+    help_epilogue=examples(
+        "fiduciary data rollover live.db --store history",
+        "fiduciary data rollover postgresql://user@host/database --store s3://bucket/history --before 2024-03-01",
+    )
+)
+def rollover(live: str, /, *, store: str = "history", before: date | None = None, table: Many = None) -> None:
+    """Move closed days of a real-time store into a history, each exactly once; a killed move continues.
+
+    Parameters
+    ----------
+    live:
+        The real-time store: a file, or postgresql://...
+    store:
+        The history: a folder, or the URL of an object store.
+    before:
+        The first day (UTC) that stays. Default: today.
+    table:
+        What to move; repeatable. Default: all.
+    """
+    from fiduciary.data.history import History
+    from fiduciary.data.live import connect
+    from fiduciary.data.rollover import rollover as move
+
+    if "://" not in live and not Path(live).is_file():
+        raise ConfigError(
+            "a real-time store must exist before it rolls over", f"no file {live}", remedy="check the path"
+        )
+    with connect(live) as open_store:
+        moved = move(open_store, History(store), before=before or datetime.now(UTC).date(), tables=table)
+    for each in moved:
+        say(f"{each.table} {each.day}: {each.rows:,} rows, {each.repeated:,} known before, sha256 {each.sha256[:12]}")
+    say(f"{len(moved)} days moved to {store}")
+
+
+@data_app.command(
+    help_epilogue=examples(
+        "fiduciary data replay minutes.parquet --speed 1000",
+        "fiduciary data replay us-stocks --start 2012 --factors momentum --speed 10000000",
+    )
+)
+def replay(
+    source: str,
+    /,
+    *,
+    factors: str = "sim",
+    speed: float = 1_000.0,
+    live: str | None = None,
+    table: str = "bars_1d",
+    start: str | None = None,
+    stop: str | None = None,
+    columns: Many = None,
+) -> None:
+    """Play bars through a real-time store and factors as they came, only faster, and say how long each took.
+
+    Parameters
+    ----------
+    source:
+        A shipped sample, a CSV or Parquet file of daily bars, or a history.
+    factors:
+        sim (the ten of the stock study), a family of the library, a TOML file of formulas, or a formula.
+    speed:
+        Times real time.
+    live:
+        The real-time store that takes the bars: a new file, or postgresql://... Default: a file that is deleted afterwards.
+    table:
+        Of a history: its bars.
+    start, stop:
+        First and last date.
+    columns:
+        our-name=their-name where a file's columns are called differently; repeatable.
+    """
+    from tempfile import TemporaryDirectory
+
+    from fiduciary.cli.factor import chosen
+    from fiduciary.data import load
+    from fiduciary.data.live import connect
+    from fiduciary.data.quality import long_form
+    from fiduciary.data.stored import Stored, is_store
+    from fiduciary.data.tables import bars
+    from fiduciary.factors import SIM
+    from fiduciary.factors.feed import Feed
+    from fiduciary.factors.feed import replay as play
+
+    wanted = SIM if factors == "sim" else chosen([factors])
+    panel = load(source, columns=_pairs(columns) or None, stored=Stored(table=table) if is_store(source) else None)
+    panel = panel.between(start, stop)
+    taken, rows = bars(table.removeprefix("bars_")), long_form(panel).rename({"date": "event_time"})
+    with TemporaryDirectory() as folder, connect(live or Path(folder) / "live.db") as open_store:
+        open_store.append(taken, rows.clear(), source=source)
+        told = play(Feed(open_store, taken.name, wanted, panel.symbols), rows, speed=speed)
+    say(
+        f"{told.bars:,} bars of {len(panel.symbols)} symbols, {len(wanted)} factors, {speed:g} times real time: "
+        f"from arrival to value p50 {told.p50_ms:.2f} ms, p99 {told.p99_ms:.2f} ms, worst {told.worst_ms:.1f} ms"
+    )
+
+
 def _given(**options: Any) -> dict[str, Any]:
     """Options that were given."""
     return {name: value for name, value in options.items() if value is not None}

@@ -53,7 +53,7 @@ def list_factors(*, family: str | None = None, store: str | None = None) -> None
             table.add_row(name, str(len(factors)), str(max(f.lookback for f in factors)), ", ".join(needs))
     else:
         table = Table("factor", "look-back", "reads", "definition")
-        for factor in _stored(store) if store else _chosen([family or ""]):
+        for factor in _stored(store) if store else chosen([family or ""]):
             text = _text(factor)
             short = text if len(text) <= LISTED else f"{text[: LISTED - 1]}…"
             table.add_row(escape(factor.name), str(factor.lookback), ", ".join(factor.needs), escape(short))
@@ -125,7 +125,7 @@ def check(
     from fiduciary.core.checks import check_factor
 
     own = _own(what)
-    factors = [own] if own is not None else _chosen([what])
+    factors = [own] if own is not None else chosen([what])
     panel = _bars(source, columns, factors if own is None else ()).panel
     table = Table("law", "trials", title="all laws hold")
     for factor in factors:
@@ -176,19 +176,19 @@ def compute(
     """
     from fiduciary.reports.words import counted
 
-    chosen = _chosen(factors)
+    wanted = chosen(factors)
     if (out is None) == (store is None):
         raise ConfigError("`fiduciary factor compute` must have one of --out and --store", "both" if out else "neither")
-    panel = _bars(source, columns, chosen, table=table, as_of=as_of, start=start, stop=stop).panel
+    panel = _bars(source, columns, wanted, table=table, as_of=as_of, start=start, stop=stop).panel
     if store is not None:
         kept = _store(store)
-        for factor in chosen:
+        for factor in wanted:
             kept.define(factor)
-        runs = kept.update([factor.name for factor in chosen], panel)
+        runs = kept.update([factor.name for factor in wanted], panel)
         return say(f"{counted(sum(run.rows for run in runs), 'value')} of {counted(len(runs), 'factor')}: {store}")
     assert out is not None
-    _write(out, panel, chosen)
-    return say(f"{counted(len(chosen), 'factor')} of {counted(len(panel.symbols), 'symbol')}: {out}")
+    _write(out, panel, wanted)
+    return say(f"{counted(len(wanted), 'factor')} of {counted(len(panel.symbols), 'symbol')}: {out}")
 
 
 @factor_app.command(
@@ -264,21 +264,21 @@ def evaluate(
 
     shown = tuple(sorted({*(horizons or (1, 5, 10, 20)), horizon}))
     terms = Terms(shown, horizon, entry, quantiles, cost_bps, fewest)
-    chosen = _chosen(factors)
-    bars = _bars(source, columns, chosen, table=table, as_of=as_of, stop=stop, universe=universe)
-    values = tabulate(bars.panel, chosen, dtype=np.float32)
+    wanted = chosen(factors)
+    bars = _bars(source, columns, wanted, table=table, as_of=as_of, stop=stop, universe=universe)
+    values = tabulate(bars.panel, wanted, dtype=np.float32)
     members = bars.panel.mask if bars.members is None else bars.members
     if start is not None:
         from fiduciary.data import span
 
         members = members & (np.arange(len(members)) >= span(bars.panel.dates, start, None).start)[:, None]
-    tried = [digest((factor_sheet.define(factor).sha256, terms)) for factor in chosen]
+    tried = [digest((factor_sheet.define(factor).sha256, terms)) for factor in wanted]
     trials = count_trials(
         out.parent / "trials.jsonl", f"factors, {horizon} bars, {digest(list(bars.panel.symbols))}", tried
     )
     found = judge(bars.panel, values, terms, universe=members, trials=trials)
     origin = factor_sheet.Origin(revision(), as_of or "", bars.universe, shlex.join(["fiduciary", *sys.argv[1:]]))
-    page = factor_sheet.write(found, out, factors=chosen, origin=origin, sheets=sheets)
+    page = factor_sheet.write(found, out, factors=wanted, origin=origin, sheets=sheets)
     print_rich(_ranking(found))
     say(f"{factor_sheet.headline(found)}\nreport: {page}")
 
@@ -329,7 +329,7 @@ def _bars(
     return _Source(panel, members, f"members of {universe} on that day")
 
 
-def _chosen(named: Sequence[str] | None) -> "list[Factor | Formula]":
+def chosen(named: Sequence[str] | None) -> "list[Factor | Formula]":
     """Factors of families, TOML files and formulas; a formula is called by its text."""
     from fiduciary.factors import Formula, parse
     from fiduciary.factors.formula_files import read_formulas

@@ -172,8 +172,9 @@ def check_factor(
 ) -> Law:
     """Hold a factor to its law: nothing up to a date moves when every bar after it is redrawn.
 
-    Each trial draws a date: of one symbol for a `Factor`, which sees one at a time, and of the panel for all else. Later
-    prices leave on another path and later volumes change in size; of a panel, a third of the later bars is taken away, too.
+    Each trial draws a date, half of them early, where a gap may be filled from behind: of one symbol for a `Factor`, which
+    sees one at a time, and of the panel for all else. Later bars become others of the same symbol, prices on another path and
+    volumes in another size, and history ends sooner; of a panel, a third of the later bars is taken away, too.
 
     Args:
         factor: a `Factor`; a `Formula`; or any function of a panel that returns values [..., T, N], one per date and symbol.
@@ -195,10 +196,10 @@ def check_factor(
     for trial in range(trials):
         symbol = long[trial % len(long)]
         own, bars = rows[symbol], panel.values[rows[symbol], panel.symbols.index(symbol)]
-        present = int(rng.integers(factor.lookback - 1, len(own) - 1))
+        present = factor.lookback - 1 + _drawn(len(own) - factor.lookback, rng)
         known, again = (
             factor.compute(dict(zip(panel.fields, table.T, strict=True)))[factor.lookback - 1 : present + 1]
-            for table in (bars, _redrawn(bars, panel.fields, present, rng))
+            for table in (bars, _redrawn(bars, panel.fields, present, rng)[: _end(len(bars), present, rng)])
         )
         moved = np.flatnonzero((known != again) & ~(np.isnan(known) & np.isnan(again)))
         if len(moved):
@@ -218,7 +219,7 @@ def _panel_blind(function: Callable[[Any], NDArray[np.floating]], panel: _Panel,
         raise ConfigError(f"factor {name!r} must be tried on more than 1 date", str(len(panel.dates)))
     true, rng, known = _values(function, panel, name), np.random.default_rng(seed), 0
     for _ in range(trials):
-        present = int(rng.integers(len(panel.dates) - 1))
+        present = _drawn(len(panel.dates) - 1, rng)
         before, after = (
             table[..., : present + 1, :]
             for table in (true, _values(function, _other_future(panel, present, rng), name))
@@ -247,21 +248,34 @@ def _values(function: Callable[[Any], NDArray[np.floating]], panel: _Panel, name
     return out
 
 
+def _drawn(places: int, rng: np.random.Generator) -> int:
+    """One of the first `places`: uniform, or as often uniform in its logarithm."""
+    return int(places ** rng.random()) - 1 if rng.random() < 0.5 else int(rng.integers(places))
+
+
+def _end(length: int, present: int, rng: np.random.Generator) -> int:
+    """Where another future ends: within the last quarter and after `present`, so that what counts to the end is found."""
+    return int(rng.integers(max(present + 2, length - length // 4), length + 1))
+
+
 def _other_future(panel: Any, present: int, rng: np.random.Generator) -> Any:
     """`panel` with another history after `present`."""
-    mask, values = panel.mask.copy(), panel.values.copy()
-    mask[present + 1 :] &= rng.random(mask[present + 1 :].shape) > 1 / 3
+    end = _end(len(panel.dates), present, rng)
+    mask, values = panel.mask[:end].copy(), panel.values[:end].copy()
     for n in range(values.shape[1]):
-        values[:, n] = _redrawn(values[:, n], panel.fields, present, rng)
+        own = np.flatnonzero(mask[:, n])
+        if len(own):
+            values[own, n] = _redrawn(values[own, n], panel.fields, int((own <= present).sum()) - 1, rng)
+    mask[present + 1 :] &= rng.random(mask[present + 1 :].shape) > 1 / 3
     values[~mask] = np.nan
-    return dataclasses.replace(panel, values=values, mask=mask)
+    return dataclasses.replace(panel, dates=panel.dates[:end], values=values, mask=mask)
 
 
 def _redrawn(bars: Floats, fields: tuple[str, ...], present: int, rng: np.random.Generator) -> Floats:
-    """[M, F] `bars` whose rows after `present` lie on another path: one for all prices, a size of its own for volume."""
+    """[M, F] `bars` whose rows after `present` are any of them, on another path: one for all prices, a size for volume."""
     shape = (len(bars) - present - 1, 1)
     path, size = np.exp(np.cumsum(0.05 * rng.standard_normal(shape), axis=0)), np.exp(rng.standard_normal(shape))
-    later = bars[present + 1 :] * np.where([name == "volume" for name in fields], size, path)
+    later = bars[rng.integers(len(bars), size=shape[0])] * np.where([name == "volume" for name in fields], size, path)
     return np.concatenate((bars[: present + 1], later))
 
 

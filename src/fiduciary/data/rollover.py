@@ -100,7 +100,7 @@ def _move(live: Live, history: History, claim: Claim) -> Moved:
     # The hash tells the claims of two real-time stores apart.
     once = f"{table}/{day}/{claim.generation}/{claim.sha256}"
     commit = history.append(claim.table, claim.rows, source="", once=once, note=note)
-    lost = _lost(claim, history.log(table))
+    lost = _lost(claim, history.log(table, start=day, stop=day))
     if len(lost):
         raise DataError(
             f"the history must say of {table!r} on {day} what the real-time store said",

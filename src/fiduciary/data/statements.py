@@ -119,28 +119,27 @@ def _stated(versions: "pl.DataFrame", flows: Flows, year_end: int) -> "pl.DataFr
 
     month = pl.col("end").dt.truncate("1mo").alias("month")
     ends = versions.select("symbol", "item", "value", "known_time", end="event_time").with_columns(month)
-    order = ("known_time", "off", "end")
+    periods = versions.select("symbol", "item", "unit", "event_time").unique().with_row_index("period")
     return (
-        _parts(versions.select("symbol", "item", "unit", "event_time").unique(), flows, year_end)
+        periods.join(_parts(periods.select("event_time").unique(), flows, year_end), on="event_time")
         .join(ends, on=["symbol", "item", "month"])
         .with_columns(off=(pl.col("end") - pl.col("at")).abs())
         .filter(pl.col("off") <= pl.when(pl.col("back") == 0).then(EXACTLY).otherwise(NEAR))
-        .sort(order, descending=[False, True, False])
-        .filter(pl.col("off") == pl.col("off").cum_min().over("period", "part"))
+        .sort("known_time", "end")
+        .filter(pl.col("off") == pl.col("off").cum_min().over(pl.col("period") * 4 + pl.col("part")))
     )
 
 
-def _parts(periods: "pl.DataFrame", flows: Flows, year_end: int) -> "pl.DataFrame":
-    """What is summed for each period: where a `part` ends (`at`), its sign, and the months (one or two) to look for it in."""
+def _parts(ends: "pl.DataFrame", flows: Flows, year_end: int) -> "pl.DataFrame":
+    """What is summed for a period by its end: where each `part` ends (`at`), its sign, and months to look for it in."""
     import polars as pl
 
     at, back = pl.col("at"), pl.col("back")
     since = ((pl.col("event_time") - NEAR).dt.month().cast(pl.Int64) - year_end) % 12
     to_date = pl.when(since == 0).then(pl.concat_list(0)).otherwise(pl.concat_list(0, since, 12))
     return (
-        periods.with_row_index("period")
-        .with_columns(back=pl.lit([0, 3, 6, 9]) if flows == "quarter" else to_date)
-        .with_columns(part=pl.int_ranges(pl.col("back").list.len()), parts=pl.col("back").list.len())
+        ends.with_columns(back=pl.lit([0, 3, 6, 9]) if flows == "quarter" else to_date)
+        .with_columns(part=pl.int_ranges(back.list.len()), parts=back.list.len())
         .explode("back", "part")
         .with_columns(at=pl.col("event_time").dt.offset_by(pl.format("-{}mo", back)))
         .with_columns(

@@ -61,17 +61,18 @@ def evaluate(
             )
     ahead = cross_section.future(panel, terms.horizons, entry=terms.entry, universe=universe)
     whole = _weights(ahead.entered & (ahead.entered.sum(axis=1, keepdims=True) >= terms.fewest))
-    market = cross_section.hold(whole, ahead.step, terms.horizon)
     sampled = sampled_dates(ahead, terms)
-    judge = _Judge(panel.dates, ahead, market, terms, sampled)
+    judge = _Judge(panel.dates, ahead, whole, terms, sampled)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         sights = list(pool.map(judge.see, table.values))
         further = list(pool.map(judge.ranks, controls.values)) if controls else []
     looks = [sight.look for sight in sights]
     alike = likeness(np.stack([sight.ranks for sight in sights] + further), ahead, sampled, terms, len(looks))
     trials = max(trials, len(looks))
-    foretells = _verdicts([look.rank_ic[terms.place] for look in looks], terms, trials)
-    pays = _verdicts([look.long_short.net for look in looks], terms, trials)
+    enough = f"no date has {terms.fewest} symbols with a value"
+    foretells = _verdicts([look.rank_ic[terms.place] for look in looks], terms, trials, nothing=enough)
+    nothing = f"{enough} and some in both outer quantiles"
+    pays = _verdicts([look.long_short.net for look in looks], terms, trials, nothing=nothing)
     findings = tuple(
         Finding(
             table.names[k],
@@ -106,7 +107,7 @@ class _Judge(NamedTuple):
 
     dates: NDArray[np.datetime64]
     ahead: Future
-    market: Held
+    whole: NDArray[np.float32]
     terms: Terms
     sampled: NDArray[np.int64]
 
@@ -131,9 +132,14 @@ class _Judge(NamedTuple):
         groups = groups[:, : ahead.known(terms.horizon)]
         direction = -1 if rank_ic[terms.place].mean < 0 else 1
         best, worst = (labels == end for end in (terms.quantiles, 1)[::direction])
+        # Equal values may leave an outer quantile empty, and the other one alone is a bet on the market.
+        formed = (best.any(axis=1) & worst.any(axis=1))[:, None]
+        best, worst = best & formed, worst & formed
         long, short = _weights(best), _weights(worst)
-        spread, bought = (cross_section.hold(w, ahead.step, terms.horizon) for w in (long - short, long))
-        over = Held(bought.gross - self.market.gross, bought.traded + self.market.traded)
+        spread, bought, market = (
+            cross_section.hold(w, ahead.step, terms.horizon) for w in (long - short, long, self.whole * formed)
+        )
+        over = Held(bought.gross - market.gross, bought.traded + market.traded)
         span = slice(_first(best.any(axis=1)), max(0, len(x) - 2))  # returns after the last two closes are not known
         long_short, long_only = self.spread(spread, span), self.spread(over, span)
         entered = ahead.entered.sum(axis=1)
@@ -192,22 +198,25 @@ def _years(dates: NDArray[np.datetime64], rank_ic: Floats, net: Floats) -> tuple
 # --- many factors ----------------------------------------------------------------------------------------------------
 
 
-def _verdicts(means: Sequence[Mean], terms: Terms, trials: int) -> list[Verdict]:
-    """A word for each of K means of which `trials` were tried: those not shown here count as having shown nothing."""
+def _verdicts(means: Sequence[Mean], terms: Terms, trials: int, *, nothing: str) -> list[Verdict]:
+    """A word for each of K means of which `trials` were tried: those not shown here count as having shown nothing.
+
+    `nothing` is the reason where a mean is of no date.
+    """
     from scipy.stats import false_discovery_control
 
     p_values = np.ones(trials)
     p_values[: len(means)] = [mean.p_value if math.isfinite(mean.p_value) else 1.0 for mean in means]
     careful, independent = (false_discovery_control(p_values, method=method) for method in ("by", "bh"))
     return [
-        _verdict(mean, float(q), float(plain), terms, trials)
+        _verdict(mean, float(q), float(plain), terms, trials, nothing=nothing)
         for mean, q, plain in zip(means, careful, independent, strict=False)
     ]
 
 
-def _verdict(mean: Mean, q: float, plain: float, terms: Terms, trials: int) -> Verdict:
+def _verdict(mean: Mean, q: float, plain: float, terms: Terms, trials: int, *, nothing: str) -> Verdict:
     if mean.n == 0:
-        return Verdict("no evidence", q, plain, f"no date has {terms.fewest} symbols with a value")
+        return Verdict("no evidence", q, plain, nothing)
     if math.isnan(mean.p_value):
         return Verdict("no evidence", q, plain, f"{mean.n} dates are too few")
     if q > terms.level:

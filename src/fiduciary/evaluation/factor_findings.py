@@ -116,8 +116,8 @@ class Look(NamedTuple):
         autocorrelation: mean correlation of its ranks with those of the bar before.
         replaced: mean share of the quantile bought that was not there the bar before.
         by_quantile: [Q] mean return over the judged horizon, less that of all quantiles, lowest quantile first.
-        long_short: best quantile minus worst, after costs.
-        long_only: best quantile minus the whole cross-section, both after costs.
+        long_short: best quantile minus worst, after costs; formed where neither is empty, as equal values may leave one.
+        long_only: best quantile minus the whole cross-section, both after costs, formed on the same dates.
         coverage: share of the cross-section whose value is known, from its first value on.
         years: by calendar year.
         daily_rank_ic: [T] at the judged horizon.

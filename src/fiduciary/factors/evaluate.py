@@ -14,7 +14,6 @@ from fiduciary.factors.kernels import (
     STEP,
     WINDOWED,
     Floats,
-    finite,
     recursed,
     rolled,
     shifted,
@@ -71,10 +70,10 @@ class Plan:
                 self.uses.update(node.args)
 
     def run(self, leaf: Callable[[Expr], Floats], shape: tuple[int, int]) -> Iterator[Floats]:
-        """[M, B] of each root in turn; `leaf` gives the series of a field or of a cross-section."""
+        """[M, B] of each root in turn, perhaps infinite; `leaf` gives the series of a field or of a cross-section."""
         block = _Block(self, leaf, shape)
         for root in self.roots:
-            yield np.broadcast_to(finite(block.take(root)), shape)
+            yield np.broadcast_to(block.take(root), shape)
 
 
 class _Block:

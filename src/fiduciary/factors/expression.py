@@ -25,6 +25,8 @@ INFIX = {
 """Operators of two series that are written between them, with Python's precedence."""
 PREFIX = {"neg": "-", "not": "~"}
 UNARY, ATOM = 6, 8
+DEEPEST = 200
+"""Operators in one another that Python's stack can walk, with room for what calls us."""
 
 
 class Expr:
@@ -37,6 +39,11 @@ class Expr:
     """
 
     args: "tuple[Expr, ...]" = ()
+
+    @property
+    def depth(self) -> int:
+        """Operators in one another."""
+        return 0
 
     @property
     def lookback(self) -> int:
@@ -193,6 +200,7 @@ class Const(Expr):
     def __post_init__(self) -> None:
         if not np.isfinite(self.value):
             raise ConfigError("a constant in an expression must be finite", str(self.value))
+        object.__setattr__(self, "value", float(self.value))  # NumPy's numbers print otherwise
 
     @cached_property
     def text(self) -> str:
@@ -218,6 +226,17 @@ class Apply(Expr):
     op: str
     args: tuple[Expr, ...] = ()
     params: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.depth > DEEPEST:
+            raise ConfigError(
+                "an expression must not nest so deep", f"{DEEPEST} operators in one another", remedy="split it"
+            )
+
+    @cached_property
+    def depth(self) -> int:
+        """Found when each is built, so never by a long way down."""
+        return 1 + max((arg.depth for arg in self.args), default=0)
 
     @property
     def reach(self) -> int:

@@ -21,8 +21,8 @@ LONGEST = 10**9
 
 def _bars(n: float, least: int = 1) -> float:
     if isinstance(n, bool) or not isinstance(n, Real) or n % 1 or not least <= n <= LONGEST:
-        causes = {n < 0: "the future is not known", n > LONGEST: "no history is so long"} if isinstance(n, Real) else {}
-        cause = causes.get(True, "")
+        sign = isinstance(n, Real) and (n > LONGEST) - (n < 0)
+        cause = {-1: "the future is not known", 1: "no history is so long"}.get(sign, "")
         raise ConfigError(f"a window must be a whole number of bars, at least {least}", str(n), cause=cause)
     return int(n)
 

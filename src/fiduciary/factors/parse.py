@@ -38,9 +38,7 @@ def read(text: str, words: Words, *, shown: str) -> Expr:
         tree, reader = ast.parse(f"({text}\n)", mode="eval").body, _Reader(shown, words)
         if not tree.col_offset and tree.lineno == 1:
             reader.refuse(tree, "an expression must be one value, its brackets in pairs")
-        expr = lift(reader.read(tree))
-        str(expr)  # what is too deep to be printed is too deep to be computed
-        return expr
+        return lift(reader.read(tree))
     except (SyntaxError, ValueError) as problem:
         place = problem.offset - 1 if isinstance(problem, SyntaxError) and problem.offset else 1
         raise ConfigError(

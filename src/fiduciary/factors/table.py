@@ -16,6 +16,7 @@ from fiduciary.factors.evaluate import Plan, crossings, is_recursion
 from fiduciary.factors.expression import Apply, Expr, Field
 from fiduciary.factors.factor import Bars, Factor
 from fiduciary.factors.formula import Formula
+from fiduciary.factors.kernels import finite
 
 Floats = NDArray[np.float64]
 
@@ -152,7 +153,8 @@ class _Sweep:
 
             with np.errstate(all="ignore"):
                 for (k, _root), values in zip(roots, plan.run(leaf, pack.shape), strict=True):
-                    pack.open(values, out[k, :, columns])
+                    # A number may be finite, and not in the table's type.
+                    pack.open(finite(values.astype(out.dtype, copy=False)), out[k, :, columns])
 
         if roots:
             # A recursion goes bar by bar: the more symbols at a time, the fewer turns.
