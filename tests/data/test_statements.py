@@ -279,8 +279,7 @@ def by_hand(k, **changed):
 
 def factors_of(frame, symbol):
     """The panel with all fields, and its factors on a day."""
-    columns = ["event_time", "known_time", *(column.name for column in FUNDAMENTALS.columns)]
-    known = with_fundamentals(prices(symbol), frame.select(columns), items=[*PER_QUARTER, *AT_END])
+    known = with_fundamentals(prices(symbol), frame, items=[*PER_QUARTER, *AT_END])
     table = tabulate(known, LIBRARY["fundamentals"], threads=1)
     return known, lambda day: dict(
         zip(table.names, table.values[:, np.searchsorted(known.dates, np.datetime64(day)), 0], strict=True)
@@ -320,7 +319,7 @@ def test_tushares_flows_to_date_become_factors_on_the_day_of_their_announcement(
     assert history.append(FUNDAMENTALS, year, source="trailing year").rows == len(year)
     assert history.append(FUNDAMENTALS, year, source="trailing year").rows == 0
 
-    known, on = factors_of(history.log("fundamentals"), "600999.SH")
+    known, on = factors_of(history.log("fundamentals").drop("batch", "source"), "600999.SH")
     # Known at midnight in Shanghai, 16:00 UTC: for the dates after it. What is taken away, so far a year ago, is less by 3.
     last = [max(k for k, end in enumerate(ENDS) if end + timedelta(days=28) < day) for day in known.dates.tolist()]
     corrected = 3.0 * (known.dates > np.datetime64("2024-05-15"))
@@ -347,15 +346,8 @@ def yahoo_answer(quarters):
     result = []
     for theirs, name in YAHOOS.items():
         kind, values = f"quarterly{theirs}", (PER_QUARTER | AT_END)[name]
-        stated = [
-            {
-                "asOfDate": f"{ENDS[k]}",
-                "periodType": "3M",
-                "currencyCode": "USD",
-                "reportedValue": {"raw": float(values[k])},
-            }
-            for k in quarters
-        ]
+        period = {"periodType": "3M", "currencyCode": "USD"}
+        stated = [period | {"asOfDate": f"{ENDS[k]}", "reportedValue": {"raw": float(values[k])}} for k in quarters]
         times = [int(datetime(*ENDS[k].timetuple()[:3], tzinfo=UTC).timestamp()) for k in quarters]
         result.append({"meta": {"symbol": ["ACME"], "type": [kind]}, "timestamp": times, kind: stated})
     return as_json({"timeseries": {"result": result, "error": None}})
@@ -370,7 +362,7 @@ def test_yahoos_quarters_become_factors_once_they_were_retrieved(online, tmp_pat
         (piece,) = Yahoo().pieces("fundamentals", ["ACME"], start=date(2020, 1, 1), patience=Patience(attempts=1))
         known = datetime(2024, 5, day, 12, tzinfo=UTC)
         history.append(FUNDAMENTALS, piece.frame, source="yahoo", known=known)
-    rows = history.log("fundamentals").drop("batch")
+    rows = history.log("fundamentals").drop("batch", "source")
     year = trailing_year(rows, flows=QUARTER, items=FLOWS["yahoo"])
     known, on = factors_of(pl.concat([rows, year], how="diagonal"), "ACME")
     # The first retrieval was on a Friday.

@@ -192,7 +192,7 @@ def test_a_function_that_looks_ahead_is_named_with_the_date(function):
 
 
 def test_a_peek_by_one_bar_moves_the_last_date_before_the_redrawn_ones():
-    with pytest.raises(ContractError, match="on 2020-02-25 after redrawing from 2020-02-26"):
+    with pytest.raises(ContractError, match="on 2020-02-10 after redrawing from 2020-02-11"):
         check_factor(_one_bar_ahead, market(length=60), seed=7, trials=1)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data.history import History
 from fiduciary.data.panel import Panel
-from fiduciary.factors import Factor, Formula, parse, tabulate
+from fiduciary.factors import Factor, Field, Formula, parse, tabulate
 from fiduciary.factors.formula_files import read_formulas, write_formulas
 from fiduciary.factors.store import FactorStore
 
@@ -89,6 +89,9 @@ def test_what_no_expression_says_cannot_be_stored(store):
         store.define(Factor("f", 1, lambda b: b["close"], ("close",)))
     twin = Factor("twinned", 3, lambda b: b["close"], ("close",), twin=parse("ts_mean(close, 3)"))
     assert store.define(twin).definition == "ts_mean(close, 3)"
+    with pytest.raises(ConfigError, match="`log` must be followed"):
+        store.define(Formula("named like an operator", Field("log")))
+    assert store.names() == ("twinned",)
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=20)

@@ -45,6 +45,18 @@ def test_every_operator_streams_what_it_tabulates(seed, holes):
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=0, err_msg=formula.name)
 
 
+@pytest.mark.parametrize("symbols", [1, 5])
+def test_constant_powers_and_those_of_series_round_as_in_the_batch(symbols):
+    """NumPy squares by one way where 2 is a scalar and by another where it is an array."""
+    bars = market(2, length=200, symbols=symbols)
+    powers = [
+        Formula(text, parse(text))
+        for text in ("(open / close) ** 2", "(open / close) ** 0.5", "(open / close) ** -1", "close ** cs_rank(open)",
+                     "2 ** (close / 9)", "ts_rank((high / low) ** (1 + 1), 4)", "cumsum(1) ** 2", "ema(3, 2) ** ref(2, 1)")
+    ]  # fmt: skip
+    np.testing.assert_array_equal(Stream(powers, bars.symbols).replay(bars).values, tabulate(bars, powers).values)
+
+
 def test_symbol_by_symbol_is_the_same_as_all_at_once():
     """Without cross-sections, which run over what is pushed together."""
     bars = market(1, length=30)

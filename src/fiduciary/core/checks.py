@@ -184,7 +184,7 @@ def check_factor(
 
     Raises:
         ContractError: naming the factor, the symbol, the first date whose value moved and that of the first bar redrawn.
-        ConfigError: no symbol has more bars than the look-back, or no value was known in any trial.
+        ConfigError: no symbol has more bars than the look-back, or no value is known before the last date.
     """
     if callable(factor):
         return _panel_blind(factor, panel, seed, trials)
@@ -217,9 +217,13 @@ def _panel_blind(function: Callable[[Any], NDArray[np.floating]], panel: _Panel,
     name = getattr(function, "name", getattr(function, "__name__", type(function).__name__))
     if len(panel.dates) < 2:
         raise ConfigError(f"factor {name!r} must be tried on more than 1 date", str(len(panel.dates)))
-    true, rng, known = _values(function, panel, name), np.random.default_rng(seed), 0
+    true, rng = _values(function, panel, name), np.random.default_rng(seed)
+    known = ~np.isnan(true.reshape(-1, *panel.mask.shape)).all(axis=(0, 2))
+    if not known[:-1].any():
+        raise ConfigError(f"factor {name!r} must be known somewhere before a present", "no value before the last date")
+    first = int(known.argmax())
     for _ in range(trials):
-        present = _drawn(len(panel.dates) - 1, rng)
+        present = first + _drawn(len(known) - 1 - first, rng)
         before, after = (
             table[..., : present + 1, :]
             for table in (true, _values(function, _other_future(panel, present, rng), name))
@@ -232,9 +236,6 @@ def _panel_blind(function: Callable[[Any], NDArray[np.floating]], panel: _Panel,
                 f"another value of {panel.symbols[n]} on {panel.dates[t]} after redrawing from {panel.dates[present + 1]}",
                 cause="the factor looks ahead",
             )
-        known += int((~np.isnan(before)).sum())
-    if not known:
-        raise ConfigError(f"factor {name!r} must be known somewhere before a present", f"no value in {trials} trials")
     return Law(f"factor {name} is causal", trials, 0.0)
 
 

@@ -1,8 +1,11 @@
 """Statements: what a company earned and spent in its last four quarters, as it was known at every time.
 
-rows = history.log("fundamentals").drop("batch")
-year = trailing_year(rows, flows="year to date", items=FLOWS["tushare"])
-history.append(FUNDAMENTALS, year, source="trailing year of tushare")
+    rows = history.log("fundamentals").drop("batch", "source")
+    year = trailing_year(rows, flows="year to date", items=FLOWS["tushare"])
+    rows = pl.concat([rows, year], how="diagonal")
+
+Sums are made from the log when they are needed. A store that holds them adds only what is new, but where an old version of a
+statement is loaded late, the sum that it changes is news of that day to the store.
 """
 
 from collections.abc import Mapping
@@ -50,8 +53,8 @@ def trailing_year(
 
     At every known time of a part the latest versions of all parts are summed again, and a sum that differs from the one
     before is a new row. A sum that lacks a part is no row: a calendar of unequal quarters (12, 12, 12 and 16 weeks) has none
-    from quarters, the first year none from flows to date. p - m is matched to the nearest end that is known by then and at
-    most 10 days off, of two as near the one stated last.
+    from quarters, the first fiscal year of flows to date one at its end only. p - m is matched to the nearest end that is
+    known by then and at most 10 days off, of two as near the one stated last, on one day the later.
 
     Args:
         rows: of table `fundamentals` with their `known_time`, all versions.

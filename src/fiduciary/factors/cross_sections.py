@@ -48,6 +48,8 @@ def _cs_neutralise(x: Floats, group: Floats) -> Floats:
     if known.any():
         codes, values = np.unique(group[known], return_inverse=True)[1], x[known]
         cell = np.nonzero(known)[0] * (int(codes.max()) + 1) + codes
+        if cell[-1] > 16 * len(cell):  # groups of one, as of a price: what is empty would fill the memory
+            cell = np.unique(cell, return_inverse=True)[1]
         out[known] = values - (np.bincount(cell, values) / np.maximum(np.bincount(cell), 1))[cell]
     return out
 

@@ -100,7 +100,7 @@ class _Block:
         elif is_cross(node) or not isinstance(node, Apply | Const):
             self.known[node] = self.leaf(node)
         else:
-            self.known[node] = np.full((1, 1), node.value) if isinstance(node, Const) else self._one(node)
+            self.known[node] = np.array(node.value) if isinstance(node, Const) else self._one(node)
 
     def _one(self, node: Apply) -> Floats:
         if node.op == "ref":

@@ -39,7 +39,7 @@ def _truth(function: Callable[..., Any]) -> Callable[..., Floats]:
     """1.0 or 0.0, NaN where an operand is."""
 
     def compare(*args: Floats) -> Floats:
-        out: Floats = function(*args).astype(np.float64)
+        out: Floats = np.asarray(function(*args), dtype=np.float64)
         for arg in args:
             np.copyto(out, np.nan, where=np.isnan(arg))
         return out
@@ -48,7 +48,8 @@ def _truth(function: Callable[..., Any]) -> Callable[..., Floats]:
 
 
 def _power(x: Floats, y: Floats) -> Floats:
-    # NumPy knows nan ** 0 and 1 ** nan, which are unknown all the same.
+    # NumPy knows nan ** 0 and 1 ** nan, which are unknown all the same. It squares where y is a scalar 2 and takes logarithms
+    # where it is an array of them, which rounds otherwise: a constant is a scalar in batch and in stream.
     return finite(np.power(x, y) + 0.0 * (x + y))
 
 

@@ -132,9 +132,10 @@ class FactorStore:
         """Keep a definition; the same again changes nothing, another makes a new version and the old one stays.
 
         Raises:
-            ConfigError: a factor that no expression says, so that text could not say it either.
+            ConfigError: a factor that no expression says, so that text could not say it either, or text that is not read back.
         """
         formula = _formula(factor)
+        parse(str(formula.expr))  # a field may be called like an operator, and then its text cannot be read
         past = self._versions(formula.name)
         if past and past[-1].sha256 == formula.expr.digest():
             return past[-1]

@@ -126,7 +126,7 @@ class Stream:
         return taken
 
     def _step(self, fields: Mapping[str, Floats], columns: Any) -> dict[Expr, Floats]:
-        """[1, n] of every node for the n symbols with a bar."""
+        """[1, n] of every node for the n symbols with a bar; of constants a scalar."""
         values: dict[Expr, Floats] = {}
         for name in fields.keys() & self._past.keys():
             self._keep(name, fields[name], columns)
@@ -147,7 +147,7 @@ class Stream:
             rows = rolled(WINDOWED[node.op], pasts, [(member.op, member.params) for member in members])
             found: dict[Expr, Floats] = {member: row[-1:] for member, row in zip(members, rows, strict=True)}
         elif isinstance(node, Const):
-            found = {node: np.full((1, len(self._bars[columns])), node.value)}
+            found = {node: np.array(node.value)}
         else:
             assert isinstance(node, Apply)
             found = {node: self._apply(node, [values[arg] for arg in node.args], columns)}
@@ -162,7 +162,7 @@ class Stream:
             return past[None]
         if is_recursion(node):
             held = self._held[node.text]
-            held[:, columns], value = advanced(held[:, columns], args[0], node.op, node.reach + 1)
+            held[:, columns], value = advanced(held[:, columns], np.atleast_2d(args[0]), node.op, node.reach + 1)
             return value
         if is_cross(node):
             return self._across(CROSS[node.op], args, columns)
@@ -179,7 +179,7 @@ class Stream:
     def _keep(self, text: str, value: Floats, columns: Any) -> None:
         past = self._past[text]
         past[:-1, columns] = past[1:, columns]
-        past[-1, columns] = value[0]
+        past[-1:, columns] = value
 
     def _called(self, factor: Factor, columns: NDArray[np.intp]) -> Floats:
         """[n] values of a factor that is called on its last bars."""

@@ -8,8 +8,9 @@ with connect("live.db") as live:                       # or postgresql://user@ho
 from pathlib import Path
 
 from fiduciary.core.errors import ConfigError
+from fiduciary.data.live.results import Appended, Claim, Day, Followed
 from fiduciary.data.live.rows import digest
-from fiduciary.data.live.store import Appended, Claim, Day, Followed, Live
+from fiduciary.data.live.store import Live
 
 PATIENCE_S = 60.0
 

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fiduciary.core.errors import DataError
 from fiduciary.data.history.files import When, ends
 from fiduciary.data.history.log import agreed
 from fiduciary.data.live.engine import Cursor, Engine
+from fiduciary.data.live.results import Appended, Claim, Day, Followed
 from fiduciary.data.live.rows import EPOCH, cells_of, digest, framed, microseconds, parsed, written
 from fiduciary.data.live.sql import DAY_US, Layout, kinds
 from fiduciary.data.panel import position
@@ -20,66 +21,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 FORMAT = 1
-
-
-class Appended(NamedTuple):
-    """What became of the rows of one batch.
-
-    Attributes:
-        new: kept, as first or as later versions.
-        repeated: they said what was known already; nothing was added.
-        refused: kept apart with the reason; see `Live.quarantined`.
-    """
-
-    new: int
-    repeated: int
-    refused: int
-
-
-class Followed(NamedTuple):
-    """Rows that arrived after a cursor.
-
-    Attributes:
-        rows: in the order of their arrival.
-        after: the cursor for the next call.
-    """
-
-    rows: "pl.DataFrame"
-    after: int
-
-
-class Day(NamedTuple):
-    """One UTC day of a table.
-
-    Attributes:
-        day: of `event_time`.
-        rows: versions of all its rows.
-        sha256: `digest` of them.
-    """
-
-    day: date
-    rows: int
-    sha256: str
-
-
-class Claim(NamedTuple):
-    """Rows of one day that are about to move into the history; the same ones until they are released.
-
-    Attributes:
-        table: its schema.
-        day: of `event_time`.
-        generation: 1, and one more for every time that late rows came after the day had moved.
-        last_row: number of the last row.
-        rows: every version, sorted by `event_time`, keys and `known_time`.
-        sha256: `digest` of the rows.
-    """
-
-    table: Table
-    day: date
-    generation: int
-    last_row: int
-    rows: "pl.DataFrame"
-    sha256: str
 
 
 class Live:
