@@ -1,6 +1,7 @@
 """Every operator against an independent implementation: pandas, NumPy and plain loops, with unknown values among them."""
 
 import math
+import tracemalloc
 import re
 
 import numpy as np
@@ -197,6 +198,17 @@ def test_cross_sections_equal_pandas(text, seed):
 
 
 # --- accuracy --------------------------------------------------------------------------------------------------------
+
+
+def test_a_group_for_every_symbol_and_date_takes_no_memory():
+    """A price instead of a code: every symbol is its own group."""
+    x, group = np.random.default_rng(0).random((2, 3000, 10))
+    tracemalloc.start()
+    found = CROSS["cs_neutralise"](x, group)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not found.any()
+    assert peak < 100 * x.nbytes
 
 
 def test_windows_do_not_drift():

@@ -218,7 +218,7 @@ def _panel_blind(function: Callable[[Any], NDArray[np.floating]], panel: _Panel,
     if len(panel.dates) < 2:
         raise ConfigError(f"factor {name!r} must be tried on more than 1 date", str(len(panel.dates)))
     true, rng = _values(function, panel, name), np.random.default_rng(seed)
-    known = ~np.isnan(true.reshape(-1, *panel.mask.shape)).all(axis=(0, 2))
+    known = np.asarray((~np.isnan(true.reshape(-1, *panel.mask.shape))).any(axis=(0, 2)))
     if not known[:-1].any():
         raise ConfigError(f"factor {name!r} must be known somewhere before a present", "no value before the last date")
     first = int(known.argmax())
