@@ -413,6 +413,12 @@ def test_terms_that_cannot_be_meant_are_refused(wrong):
         Terms(**wrong)
 
 
+def test_a_universe_of_other_symbols_is_refused():
+    panel = market()
+    with pytest.raises(ConfigError, match="a universe must be"):
+        evaluate(panel, table(panel, [loose(panel)]), universe=panel.mask[:, 1:])
+
+
 def test_a_table_of_other_dates_is_refused():
     panel = market()
     other = table(market(dates=50), [loose(market(dates=50))])

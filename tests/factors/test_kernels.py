@@ -1,8 +1,8 @@
 """Every operator against an independent implementation: pandas, NumPy and plain loops, with unknown values among them."""
 
 import math
-import tracemalloc
 import re
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fiduciary.factors import Formula, parse
+from fiduciary.factors.cross_sections import CROSS as KERNEL_OF
 from fiduciary.factors.kernels import FAMILIES, Sliding, rolled
 from fiduciary.factors.kernels import WINDOWED as KERNELS
 
@@ -204,7 +205,7 @@ def test_a_group_for_every_symbol_and_date_takes_no_memory():
     """A price instead of a code: every symbol is its own group."""
     x, group = np.random.default_rng(0).random((2, 3000, 10))
     tracemalloc.start()
-    found = CROSS["cs_neutralise"](x, group)
+    found = KERNEL_OF["cs_neutralise"](x, group)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert not found.any()

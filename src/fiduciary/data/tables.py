@@ -13,6 +13,7 @@ A correction is another row with the same keys and a later `known_time`.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fiduciary.core.errors import ConfigError, DataError, nearest
@@ -81,6 +82,9 @@ class Table:
         optional = {column.name for column in self.columns if column.optional}
         for key in self.keys:
             position(key, [name for name in names if name not in optional], "key")
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.columns, self.keys))
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -209,8 +213,8 @@ def check_rows(frame: "pl.DataFrame", table: Table) -> Checked:
     raw = frame.select(_cells(frame[name]) if name in frame.columns else pl.lit(None).alias(name) for name in kinds)
     typed = raw.select(_typed(raw.schema[name], name, kind) for name, kind in kinds.items())
     both = typed.hstack(raw.select(pl.all().name.prefix(RAW)))
-    faults = list(_faults(table, kinds))
-    met = both.select(where.any().alias(str(k)) for k, (_, where) in enumerate(faults)).row(0)
+    faults, anywhere = _conditions(table, tuple(kinds.items()))
+    met = both.select(anywhere).row(0)
     broken = [fault for fault, any_row in zip(faults, met, strict=True) if any_row]
     key = [name for name in ("event_time", *table.keys, "known_time") if name in kinds]
     # Equal keys have equal hashes: as many hashes as rows, and no two rows share a key.
@@ -321,6 +325,13 @@ def _moment(text: "pl.Expr") -> "pl.Expr":
         .str.replace(r"^(.{10} .{8}(\.\d+)?)$", "${1}+00:00")
     )
     return full.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="us", strict=False)
+
+
+@lru_cache
+def _conditions(table: Table, kinds: tuple[tuple[str, Kind], ...]) -> "tuple[list[tuple[str, pl.Expr]], list[pl.Expr]]":
+    """The faults of a row, and whether any row has them; small batches spend their time on making these."""
+    faults = list(_faults(table, dict(kinds)))
+    return faults, [where.any().alias(str(k)) for k, (_, where) in enumerate(faults)]
 
 
 def _faults(table: Table, kinds: Mapping[str, Kind]) -> "Iterator[tuple[str, pl.Expr]]":

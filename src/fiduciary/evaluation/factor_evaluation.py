@@ -52,13 +52,15 @@ def evaluate(
         seed: of the resampled days behind `reality`.
 
     Raises:
-        ConfigError: the table is of other dates or symbols, or the panel lacks a price.
+        ConfigError: the table or the universe is of other dates or symbols, or the panel lacks a price.
     """
     for each in (table, *([controls] if controls else [])):
         if not np.array_equal(each.dates, panel.dates) or each.symbols != panel.symbols:
             raise ConfigError(
                 "a factor table must have the dates and symbols of the panel", "others", remedy="tabulate it"
             )
+    if universe is not None and universe.shape != panel.mask.shape:
+        raise ConfigError("a universe must be [T, N], the panel's dates and symbols", str(universe.shape))
     ahead = cross_section.future(panel, terms.horizons, entry=terms.entry, universe=universe)
     whole = _weights(ahead.entered & (ahead.entered.sum(axis=1, keepdims=True) >= terms.fewest))
     sampled = sampled_dates(ahead, terms)
