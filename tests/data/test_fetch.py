@@ -179,7 +179,8 @@ def test_no_secret_is_kept_or_shown(server, tmp_path):
     "text",
     [
         "GET https://host/x?api_key=abc123&id=GDP", "{'token': 'abc123'}", "postgresql://me:abc123@host/db",
-        "Authorization: abc123", 'apikey="abc123"', "password=abc123",
+        "Authorization: abc123", 'apikey="abc123"', "password=abc123", "pwd=abc123", "token%3Dabc123",
+        "{'Authorization': 'Bearer abc123'}", "postgresql://me:p/abc123@host/db", "postgresql://me:p@abc123@host/db",
     ],
 )  # fmt: skip
 def test_secrets_are_scrubbed_from_what_libraries_say(text):

@@ -125,6 +125,7 @@ def test_a_condition_on_a_value_is_one_on_the_latest_version(store):
         ("2024-01-02T00:00", None, [1, 2]),
         (None, datetime(2024, 1, 2), [0]),
         (None, "2024-01", [0, 1, 2]),
+        ("0001", date.max, [0, 1, 2]),
     ],
 )
 def test_periods_in_words_are_whole_and_points_in_time_are_points(store, start, stop, days):

@@ -81,6 +81,19 @@ def test_a_correction_is_known_when_it_was_retrieved_and_the_old_value_stays_for
     assert history.read("bars_1d", where=own, as_of=between)["close"].to_list() == [10.5, 10.4, 10.3]
 
 
+def test_a_correction_under_another_assumption_is_known_when_it_was_retrieved_too(place):
+    folder, plan, history = place
+    pull(replace(plan, known="published", exchange="XNYS"), history)
+    between = datetime.now(UTC)
+    write(folder, "AAA", 10.5, 10.45, 10.3)
+    pull(
+        replace(plan, known="published"), history
+    )  # without the exchange a bar counts as known at midnight, not at the close
+    own = {"symbol": "AAA"}
+    assert history.read("bars_1d", where=own)["close"].to_list() == [10.5, 10.45, 10.3]
+    assert history.read("bars_1d", where=own, as_of=between)["close"].to_list() == [10.5, 10.4, 10.3]
+
+
 def test_a_value_that_returns_to_what_it_was_is_a_correction_too(place):
     folder, plan, history = place
     for close in (10.4, 10.45, 10.4):
@@ -98,6 +111,13 @@ def test_refused_rows_go_to_quarantine_and_the_others_in(place):
     pull(plan, history)
     kept = history.quarantined("bars_1d")
     assert sorted(kept["reason"]) == ["crossed prices", "open is no float"] and "ten" in kept["open"].to_list()
+
+
+def test_days_before_an_exchange_fail_alone(place):
+    folder, plan, history = place
+    (folder / "AAA.csv").write_text(HEADER + "1900-01-02,10,12,9,10.5,1000\n")
+    first, second = pull(replace(plan, known="published", exchange="XSHG"), history).outcomes
+    assert first.symbol == "AAA" and "calendar of XSHG" in first.problem and second.new == 3
 
 
 def test_a_broken_file_fails_alone(place):
@@ -232,7 +252,7 @@ def test_after_any_sequence_of_pulls_the_newest_vintage_is_what_is_held(tmp_path
         retrieved = NOW + timedelta(days=n)
         rows = macro_rows(*((Q1, utc(2020, 1 + v, 1), value) for v, value in enumerate(values, start=1)))
         good = dated(rows, MACRO, name="macro", retrieved=retrieved, knowledge=Knowledge("published")).good
-        useful = compared(good, held, MACRO).filter("use").drop("state", "use")
+        useful = compared(good, held, MACRO, releases=True).filter("use").drop("state", "use")
         both = useful if held is None else pl.concat([held, useful.select(held.columns)])
         held = both.sort("known_time", maintain_order=True).unique("event_time", keep="last")
         assert held["value"].to_list() == [values[-1]]

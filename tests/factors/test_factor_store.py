@@ -183,6 +183,19 @@ def test_a_corrected_bar_is_noticed_and_the_old_values_are_kept(store, value):
     same(store, until(panel, 30), as_of=before)
 
 
+def test_other_bars_take_no_value_away(store):
+    """Of fewer symbols, from a later start, to an earlier end: what they do not hold, or no look-back reaches, stays."""
+    panel = bars()
+    store.materialise(ALL, panel)
+    before = {name: len(store.values(name)) for name in ALL}
+    late = replace(panel, dates=panel.dates[20:], values=panel.values[20:], mask=panel.mask[20:])
+    for other in (panel.select(["a", "c"]), until(panel, 25), until(panel, 2)):
+        store.update(ALL, other)
+    assert {name: len(store.values(name)) for name in ALL} == before
+    store.materialise(["reversal"], late.select(["a"]))
+    assert len(store.values("reversal")) == before["reversal"]
+
+
 def test_a_redefined_factor_is_stale_and_the_values_of_both_are_kept(store):
     panel = bars()
     assert store.stale("reversal", panel) == "never computed"

@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import replace
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -98,9 +100,15 @@ def test_names_are_text_and_not_markup(judged, tmp_path):
     assert "<b>noise" not in path.read_text()
     links = re.findall(r'<a href="([^"]+)"', path.read_text())
     assert len(links) == 3
-    from urllib.parse import unquote
-
     assert {p.name for p in path.parent.iterdir()} == {"index.html", *map(unquote, links)}
+
+
+def test_a_formula_named_by_its_long_text_has_a_page(judged, tmp_path):
+    name = " + ".join(["ts_mean(close, 5)"] * 60)
+    named = replace(judged, findings=(judged.findings[0]._replace(name=name),))
+    path = factor_sheet.write(named, tmp_path, factors=[replace(FORMULAS[0], name=name)], origin=ORIGIN)
+    (link,) = re.findall(r'<a href="([^"]+)"', path.read_text())
+    assert name in shown((tmp_path / unquote(link)).read_text())
 
 
 def test_summary_has_every_factor_and_links_the_best(judged, tmp_path):

@@ -80,10 +80,13 @@ def _published(frame: "pl.DataFrame", name: str, knowledge: Knowledge) -> "pl.Da
     return both.with_columns(pl.col("known_time").fill_null(event + DAY) + knowledge.delay)
 
 
-def compared(good: "pl.DataFrame", held: "pl.DataFrame | None", table: Table) -> "pl.DataFrame":
+def compared(
+    good: "pl.DataFrame", held: "pl.DataFrame | None", table: Table, *, releases: bool = False
+) -> "pl.DataFrame":
     """Tell new rows and corrections from what is held.
 
-    A value that differs under a date that is not later than the held one's is known when it was retrieved. An answer that
+    A value that differs is known when it was retrieved, unless its vendor says that it was released later than the held one:
+    a date that we assume may be later only because another plan assumed less. An answer that
     is older than what is held corrects nothing, nor does an old vintage that the vendor has rewritten: only the newest
     vintage says what is so.
 
@@ -91,6 +94,7 @@ def compared(good: "pl.DataFrame", held: "pl.DataFrame | None", table: Table) ->
         good: rows of `dated`; several of one key are vintages.
         held: the latest version of each row held; None = nothing is held.
         table: of both.
+        releases: whether each `known_time` is the vendor's own word.
 
     Returns:
         `good` without `retrieved`, with the columns `state` ("new", "correction" or "same") and `use`: whether it may be of
@@ -110,7 +114,8 @@ def compared(good: "pl.DataFrame", held: "pl.DataFrame | None", table: Table) ->
     newest = pl.col("known_time") == pl.col("known_time").max().over(keys)
     corrects = ~fresh & other & newest & (pl.col("retrieved") > pl.col("held known_time"))
     state = pl.when(fresh).then(pl.lit("new")).when(other & (corrects | later)).then(pl.lit("correction"))
-    known = pl.when(corrects & ~later).then("retrieved").otherwise("known_time")
+    assumed = ~later if releases else pl.lit(True)
+    known = pl.when(corrects & assumed).then("retrieved").otherwise("known_time")
     return both.with_columns(
         state=state.otherwise(pl.lit("same")), use=fresh | later | corrects, known_time=known
     ).select(*good.drop("retrieved").columns, "state", "use")

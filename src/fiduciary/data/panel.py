@@ -146,7 +146,9 @@ def moment(text: str, *, unit: str = "D") -> tuple[np.datetime64, np.datetime64]
         "" if days else ", a time YYYY-MM-DDTHH:MM or YYYY-MM-DDTHH:MM:SS"
     )
     # NumPy would also take "now" and other forms; none is a day that a record can repeat.
-    if not re.fullmatch(r"\d{4}(-\d{2}){0,2}" + ("" if days else r"|\d{4}-\d{2}-\d{2}T\d{2}(:\d{2}){1,2}"), str(text)):
+    if not re.fullmatch(
+        r"(?!0000)(\d{4}(-\d{2}){0,2}" + (")" if days else r"|\d{4}-\d{2}-\d{2}T\d{2}(:\d{2}){1,2})"), str(text)
+    ):
         raise ConfigError(rule, repr(text))
     try:
         period = np.datetime64(str(text))

@@ -19,13 +19,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fiduciary.core.errors import ConfigError
+from fiduciary.core.errors import ConfigError, FiduciaryError
 from fiduciary.data.intake import DAY, Knowledge, compared, dated
 from fiduciary.data.reference import sessions
 from fiduciary.data.sources import Akshare, Alpaca, Ccxt, Files, Fred, Kaggle, Posts, Sql, Tushare, Yahoo
 from fiduciary.data.sources.cache import Cache, Piece, Request
 from fiduciary.data.sources.fetch import PATIENCE, Patience
-from fiduciary.data.tables import Table
+from fiduciary.data.tables import Checked, Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -226,26 +226,36 @@ def _stored(plan: Plan, history: "History", batch: Sequence[Piece]) -> list[Outc
     """Append one batch: rows that are new or correct something, and refused ones, which go to quarantine."""
     import polars as pl
 
+    table, asked = plan.target, plan.source.offer(plan.table).asked
+    tried = [(piece, _dated(plan, table, piece)) for piece in batch]
     outcomes = [
-        Outcome(name, problem=str(piece.problem))
-        for piece in batch if piece.problem for name in piece.request.symbols or ("all",)
+        Outcome(name, problem=str(fault))
+        for piece, fault in tried if not isinstance(fault, Checked) for name in piece.request.symbols or ("all",)
     ]  # fmt: skip
-    answers = [(piece, piece.frame) for piece in batch if piece.frame is not None]
+    answers = [(piece, checked) for piece, checked in tried if isinstance(checked, Checked)]
     if not answers:
         return outcomes
-    table, asked = plan.target, plan.source.offer(plan.table).asked
     goods, bads = [], []
-    for piece, frame in answers:
-        checked = dated(frame, table, name=plan.table, retrieved=piece.retrieved, knowledge=plan.knowledge)
+    for piece, checked in answers:
         alone = len(piece.request.symbols) == 1 or not asked
         about = (pl.lit("".join(piece.request.symbols) or "all") if alone else pl.col(asked)).alias(ABOUT)
         goods.append(checked.good.with_columns(about))
         bads.append(checked.refused.with_columns(about))
     good, bad = pl.concat(goods), pl.concat(bads)
-    rows = compared(good, _held(plan, history, good), table)
+    rows = compared(good, _held(plan, history, good), table, releases=plan.tells_releases)
     useful = rows.filter("use").drop("state", "use", ABOUT)
     _append(plan, history, [piece for piece, _ in answers], useful, bad.drop("reason", ABOUT))
     return outcomes + _outcomes(plan, [piece.request for piece, _ in answers], rows, bad)
+
+
+def _dated(plan: Plan, table: Table, piece: Piece) -> Checked | FiduciaryError | None:
+    """The rows of one answer, dated and checked; or why there are none: no answer, or days that no calendar knows."""
+    if piece.frame is None:
+        return piece.problem
+    try:
+        return dated(piece.frame, table, name=plan.table, retrieved=piece.retrieved, knowledge=plan.knowledge)
+    except ConfigError as problem:
+        return problem
 
 
 def _held(plan: Plan, history: "History", good: "pl.DataFrame") -> "pl.DataFrame | None":

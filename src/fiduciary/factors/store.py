@@ -319,7 +319,9 @@ class FactorStore:
         frames = [_long(formula, table) for formula in formulas]
         if len(table.dates) == len(panel.dates):
             frames += [
-                gone for frame, formula in zip(frames, formulas, strict=True) if len(gone := self._gone(formula, frame))
+                gone
+                for frame, formula in zip(frames, formulas, strict=True)
+                if len(gone := self._gone(formula, frame, panel))
             ]
         values = pl.concat(frames)
         if delay is not None:
@@ -334,15 +336,19 @@ class FactorStore:
         self._append(RUNS, pl.DataFrame(entries).drop("computed"))
         return runs
 
-    def _gone(self, formula: Formula, frame: "pl.DataFrame") -> "pl.DataFrame":
-        """Kept values of which `frame` knows nothing, emptied."""
+    def _gone(self, formula: Formula, frame: "pl.DataFrame", panel: Panel) -> "pl.DataFrame":
+        """Kept values of which `frame` knows nothing though `panel` has their symbol and their look-back, emptied."""
         import polars as pl
 
         where = {"factor": formula.name, "sha256": formula.expr.digest()}
         kept = self._read(VALUES, where)
-        if kept is None:
+        told = panel.dates[formula.lookback - 1 :]
+        if kept is None or not len(told):
             return frame.clear()
-        left = kept.filter(pl.col("value").is_not_null()).join(frame, on=["event_time", "symbol"], how="anti")
+        span = pl.col("event_time").is_between(_time(told[0]), _time(told[-1]))
+        left = kept.filter(span, pl.col("symbol").is_in(panel.symbols), pl.col("value").is_not_null()).join(
+            frame, on=["event_time", "symbol"], how="anti"
+        )
         return left.select(frame.columns).with_columns(value=pl.lit(None, pl.Float64))
 
     def _stream(self, formulas: Sequence[Formula], panel: Panel, split: int) -> Stream:

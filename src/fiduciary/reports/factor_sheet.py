@@ -23,6 +23,8 @@ from fiduciary.reports.page import _packed
 from fiduciary.reports.words import NOTHING, counted, number, p_value, percent
 
 SHEETS = 10
+LONGEST_NAME = 120
+"""Characters of a page's name; a file system takes 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -335,4 +337,7 @@ def _render(template: str, evaluation: Evaluation, origin: Origin, drawn: dict[s
 
 
 def _file(name: str) -> str:
-    return f"{quote(name, safe='')}.html"
+    quoted = quote(name, safe="")
+    if len(quoted) > LONGEST_NAME:  # a formula is named by its text
+        quoted = f"{quoted[: LONGEST_NAME - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f"{quoted}.html"

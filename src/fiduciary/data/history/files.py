@@ -249,8 +249,10 @@ def ends(when: When) -> tuple[datetime, datetime]:
     if isinstance(when, datetime):
         point = when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
         return point, point
-    first, after = (bound.astype(datetime).replace(tzinfo=UTC) for bound in moment(str(when), unit="us"))
-    return first, after - TICK
+    first, after = moment(str(when), unit="us")
+    # The tick is taken off first: after the last year there is no Python datetime.
+    start, last = (bound.astype(datetime).replace(tzinfo=UTC) for bound in (first, after - np.timedelta64(TICK)))
+    return start, last
 
 
 def is_local(uri: str) -> bool:

@@ -20,8 +20,10 @@ from fiduciary.data.sources.cache import Cache, Piece, Request, parquet
 if TYPE_CHECKING:
     import polars as pl
 
-SECRET = re.compile(r"(?i)((?:token|key|secret|password|passwd|authorization)\w*['\"]?\s*[=:]\s*['\"]?)[^\s&'\"]+")
-LOGIN = re.compile(r"//[^\s/@]+@")
+SECRET = re.compile(
+    r"(?i)((?:token|key|secret|password|passwd|pwd|authorization)\w*['\"]?\s*(?:=|:|%3d)\s*['\"]?(?:(?:bearer|basic|token)\s)?)[^\s&'\"]+"
+)
+LOGIN = re.compile(r"//[^\s/:@]+:\S*@|//[^\s/@]+@")
 
 
 class TransientError(DataError):
