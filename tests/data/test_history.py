@@ -293,6 +293,26 @@ def test_a_damaged_file_is_named_and_left_as_it_was(store, damage):
     assert tree(Path(store.url)) == before
 
 
+def test_a_full_disk_is_named_and_leaves_nothing_behind(store, monkeypatch):
+    store.append(LEVELS, frame([(0, "A", 1.0, 0)]), source="x")
+    before = tree(Path(store.url))
+
+    def full(path, data):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="No space left"):
+        patch.setattr(Path, "write_bytes", full)
+        store.append(LEVELS, frame([(1, "A", 2.0, 1)]), source="x")
+    assert tree(Path(store.url)) == before
+
+
+def test_a_place_that_is_no_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="must lie where it can be written"):
+        History(tmp_path / "file" / "store").append(LEVELS, frame([(0, "A", 1.0, 0)]), source="x")
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"add": 1}\n{', "\x00\x01"])
 def test_a_damaged_log_is_named_and_left_as_it_was(store, text):
     path = filled(store) / "_delta_log" / f"{2:020}.json"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data import Fault, Panel, span
+from fiduciary.data.panel import position
 
 DATES = np.array(["2009-12-31", "2010-01-04", "2010-02-01", "2011-01-03"], dtype="datetime64[D]")
 
@@ -163,3 +164,8 @@ def test_span_equals_plain_comparison(days, a, b):
     else:
         with pytest.raises(ConfigError):
             span(dates, start, stop)
+
+
+def test_an_error_does_not_list_hundreds_of_names():
+    with pytest.raises(ConfigError, match=r"one of s0, .*, s39, and 760 more, got 's80O': did you mean 's800'"):
+        position("s80O", [f"s{n}" for n in range(799)] + ["s800"], "symbol")

@@ -333,13 +333,18 @@ def _plan(source: str, overrides: Sequence[str], given: dict[str, Any]) -> "Plan
     if source.endswith(".toml"):
         if not Path(source).is_file():
             raise ConfigError("a plan must be a TOML file", f"no file {source}", remedy="check the path")
-        return replace(read(source, Plan, overrides), **given)
+        return read(source, Plan, [*overrides, *(f"{key}={_toml(value)}" for key, value in given.items())])
     name, _, path = source.partition("=")
     kind: Any = SOURCES[list(SOURCES)[position(name, list(SOURCES), "source that is no plan (TOML)")]]
     if bool(path) != (name in FOLDERS) or overrides or name == "sql":
         rule = "a source's path follows it, as in files=prices, and any other setting stands in a plan (TOML)"
         raise ConfigError(rule, " ".join((source, *overrides)))
     return Plan(kind(Path(path)) if path else kind(), **given)
+
+
+def _toml(value: Any) -> str:
+    """An option's value as TOML: words, a list of them or a day."""
+    return value.isoformat() if isinstance(value, date) else json.dumps(value)
 
 
 def _report(carry: "Callable[..., Pulled]", plan: "Plan", store: str, cache: Path) -> None:

@@ -331,8 +331,8 @@ def _bars(
 
 def chosen(named: Sequence[str] | None) -> "list[Factor | Formula]":
     """Factors of families, TOML files and formulas; a formula is called by its text."""
-    from fiduciary.factors import Formula, parse
-    from fiduciary.factors.formula_files import read_formulas
+    from fiduciary.factors import Formula
+    from fiduciary.factors.formula_files import expression, read_formulas
     from fiduciary.factors.library import LIBRARY
 
     if not named:
@@ -350,7 +350,7 @@ def chosen(named: Sequence[str] | None) -> "list[Factor | Formula]":
 
             position(each, list(LIBRARY), "family")
         else:
-            expr = parse(each)
+            expr = expression(each)
             out.append(Formula(str(expr), expr))
     return out
 
@@ -425,8 +425,9 @@ def _ranking(found: "Evaluation") -> Any:
     from fiduciary.reports.factor_sheet import ranked, signed, signed_percent
 
     table = Table(
-        "factor", "foretells", "pays", "rank IC", "t", "q", "long-short, net", "coverage", box=box.SIMPLE_HEAD
-    )
+        Column("factor", overflow="fold", no_wrap=True), "foretells", "pays", "rank IC", "t", "q", "long-short, net", "coverage",
+        box=box.SIMPLE_HEAD,
+    )  # fmt: skip
     place = found.terms.place
     for each in ranked(found)[:TABLE_ROWS]:
         mean = each.look.rank_ic[place]

@@ -13,6 +13,8 @@ from fiduciary.data.faults import Fault
 
 PRICES = ("open", "high", "low", "close")
 BARS = (*PRICES, "volume")
+LISTED = 40
+"""Names that an error lists."""
 LABEL = {"identity": False}
 """Marks fields that describe data without being data: the same bars under another path are the same bars."""
 
@@ -165,10 +167,9 @@ def position(name: str, names: Sequence[str], noun: str) -> int:
     """
     if name in names:
         return list(names).index(name)
-    near = nearest(name, names)
-    raise ConfigError(
-        f"a {noun} must be one of {', '.join(names)}", repr(name), remedy=f"did you mean {near!r}?" if near else ""
-    )
+    near, few = nearest(name, names), ", ".join(list(names)[:LISTED])
+    listed = few if len(names) <= LISTED else f"{few}, and {len(names) - LISTED} more"
+    raise ConfigError(f"a {noun} must be one of {listed}", repr(name), remedy=f"did you mean {near!r}?" if near else "")
 
 
 def _blocks(

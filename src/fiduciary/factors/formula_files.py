@@ -7,6 +7,8 @@ from os import PathLike
 from pathlib import Path
 
 from fiduciary.core.errors import ConfigError
+from fiduciary.factors.dialect import qlib
+from fiduciary.factors.expression import Expr
 from fiduciary.factors.formula import Formula
 from fiduciary.factors.parse import parse
 from fiduciary.factors.table import checked_names
@@ -30,6 +32,11 @@ def read_formulas(path: str | PathLike[str]) -> tuple[Formula, ...]:
     return tuple(_entry(path, name, entry) for name, entry in entries.items())
 
 
+def expression(text: str) -> Expr:
+    """What a formula's text says: in our language, or, where fields are written `$close`, in Qlib's."""
+    return qlib(text) if "$" in text else parse(text)
+
+
 def write_formulas(path: Path, formulas: Sequence[Formula]) -> None:
     """Write formulas as `read_formulas` reads them, at once."""
     checked_names(formulas)
@@ -50,7 +57,7 @@ def _entry(path: str | PathLike[str], name: str, entry: object) -> Formula:
     ):
         raise ConfigError("a factor must be a formula, or a table of formula and about", f"{name!r} in {path}")
     try:
-        return Formula(name, parse(held["formula"]), str(held.get("about", "")))
+        return Formula(name, expression(held["formula"]), str(held.get("about", "")))
     except ConfigError as problem:
         raise ConfigError(
             problem.rule, problem.fact, cause=f"factor {name!r} in {path}", remedy=problem.remedy

@@ -125,7 +125,11 @@ class Files:
         data = buffer.getbuffer()
         path = f"{uuid4().hex}-{zlib.crc32(data):08x}.parquet"
         if is_local(self.uri):
-            Path(self.uri, path).write_bytes(data)
+            try:
+                Path(self.uri, path).write_bytes(data)
+            except OSError as problem:
+                Path(self.uri, path).unlink(missing_ok=True)  # of a full disk: what did fit
+                raise unwritable(self.uri, problem) from problem
         else:
             rows.write_parquet(f"{self.uri}/{path}", compression="lz4", storage_options=dict(self.options))
         return AddAction(path, len(data), {}, int(time() * 1e3), news, _statistics(rows, self.order))
@@ -264,6 +268,14 @@ def place(url: str | os.PathLike[str], name: str) -> str:
     """Folder or URL of a table."""
     text = os.fspath(url)
     return f"{(str(Path(text).absolute()) if is_local(text) else text).rstrip('/')}/{name}"
+
+
+def unwritable(uri: str, problem: Exception) -> DataError:
+    """There is no room for a file, or no right to write it."""
+    return DataError(
+        "a historical table must lie where it can be written", uri, cause=str(problem).partition("\n")[0],
+        remedy="make room or mend the rights, and append again; nothing was added",
+    )  # fmt: skip
 
 
 def _verify(path: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiduciary.core.errors import ConfigError, DataError
-from fiduciary.data.history.files import Files, is_local
+from fiduciary.data.history.files import Files, is_local, unwritable
 from fiduciary.data.panel import position
 from fiduciary.data.tables import TABLES, Column, Table
 
@@ -47,14 +47,17 @@ def opened(place: str, options: Mapping[str, str]) -> "DeltaTable | None":
 def made(files: Files, delta: "DeltaTable | None") -> "DeltaTable":
     """The table, made or widened where need be."""
     from deltalake import DeltaTable, Schema
-    from deltalake.exceptions import CommitFailedError
+    from deltalake.exceptions import CommitFailedError, DeltaError
 
     words = {SCHEMA: _written(files.table)}
     if delta is None:
-        delta = DeltaTable.create(
-            files.uri, files.schema, mode="ignore", name=files.table.name, configuration=CONFIGURATION | words,
-            storage_options=dict(files.options), raise_if_key_not_exists=False,
-        )  # fmt: skip
+        try:
+            delta = DeltaTable.create(
+                files.uri, files.schema, mode="ignore", name=files.table.name, configuration=CONFIGURATION | words,
+                storage_options=dict(files.options), raise_if_key_not_exists=False,
+            )  # fmt: skip
+        except (DeltaError, OSError) as problem:
+            raise unwritable(files.uri, problem) from problem
     table = agreed(kept(delta), files.table)
     if table == kept(delta):
         return delta

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 QUARANTINE = ".quarantine"
 """Suffix of the folder that keeps refused rows; no table can have such a name."""
 COMPACT = "fiduciary.compact"
+FEW = 1_000
+"""Values by which rows are chosen faster than they are held."""
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -335,8 +337,8 @@ def _news(files: Files, index: "pl.DataFrame", rows: "pl.DataFrame", now: dateti
     keys, columns = ["event_time", *files.table.keys], rows.columns
     values = [column.name for column in files.table.columns if column.name not in files.table.keys]
     ranges = {name: (rows[name].min(), rows[name].max()) for name in keys}
-    # One symbol's rows may lie over every file: of those only its own are held.
-    own = {key: rows[key].unique().to_list() for key in files.table.keys[:1]}
+    # One symbol's rows may lie over every file: of those only its own need to be held.
+    own = {key: rows[key].unique().to_list() for key in files.table.keys[:1] if rows[key].n_unique() <= FEW}
     past = files.gather(meeting(index, ranges), columns, Query(FOREVER, ranges["event_time"], own))
     past = past.join(rows.select(keys), on=keys, how="semi")
     stated = past.sort(files.order).unique([*keys, "known_time"], keep="last").select(*keys, "known_time", *values)

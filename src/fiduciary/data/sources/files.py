@@ -44,13 +44,16 @@ class Files(Mapped):
         """One question per file.
 
         Raises:
-            ConfigError: no such file or folder, or no file of a symbol; the nearest is named.
+            ConfigError: no such file or folder, a folder without a file of data, or no file of a symbol; the nearest is named.
         """
         self.demand_mapping(table)
         if not self.path.is_dir():
             readers._existing(self.path)
             return (Request(self.name, table, tuple(names), start, stop, self.place),)
         held = list(self._by_symbol())
+        if not held:
+            ends = ", ".join(readers.EXTENSIONS)
+            raise ConfigError(f"a folder must hold files that end in {ends}", f"none in {self.path}", remedy="check the path")
         for name in names:
             position(name, held, f"symbol in {self.path}")
         return tuple(Request(self.name, table, (name,), start, stop, self.place) for name in names or held)

@@ -4,8 +4,9 @@ from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
+from zoneinfo import available_timezones
 
-from fiduciary.core.errors import DataError, nearest
+from fiduciary.core.errors import ConfigError, DataError, nearest
 from fiduciary.data.panel import position
 from fiduciary.data.sources.cache import Licence, Request
 from fiduciary.data.sources.clients import LENGTHS
@@ -29,6 +30,9 @@ class Mapped(Source, ABC):
         adjustment: what was done to the prices, in words.
         zone: time zone of times of day that they write without one.
         terms: of the data, in words.
+
+    Raises:
+        ConfigError: there is no such time zone.
     """
 
     remote: ClassVar[bool] = False
@@ -37,6 +41,12 @@ class Mapped(Source, ABC):
     adjustment: str = "as traded"
     zone: str = "UTC"
     terms: str = "as the owner of the data says"
+
+    def __post_init__(self) -> None:
+        if self.zone not in available_timezones():
+            near = nearest(self.zone, available_timezones())
+            remedy = f"did you mean {near!r}?" if near else "a name such as Europe/London"
+            raise ConfigError("`zone` must be a time zone of the IANA database", repr(self.zone), remedy=remedy)
 
     @property
     def licence(self) -> Licence:

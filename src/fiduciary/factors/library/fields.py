@@ -81,7 +81,8 @@ def with_calendar(panel: Panel, sessions: NDArray[np.datetime64] | None = None) 
     Args:
         panel: bars of one exchange.
         sessions: increasing dates on which it opens, published ahead, from before the month of the panel's first date until
-            after the month of its last. None: every weekday.
+            after the month of its last. None: every weekday. A calendar written afterwards also knows closures that nobody
+            foresaw (New York, 2001-09-11 to 14): count these days as sessions.
 
     Raises:
         DataError: a date of the panel is no session, or the sessions do not reach far enough.
