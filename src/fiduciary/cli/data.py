@@ -1,7 +1,7 @@
 """`fiduciary data`: get data, and look at them before anything is computed from them."""
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -384,7 +384,7 @@ def _report(carry: "Callable[..., Pulled]", plan: "Plan", store: str, cache: Pat
     if pulled.failed:
         raise DataError(
             "every symbol must be answered for", f"no answer for {len(pulled.failed)} of {len(pulled.outcomes)}",
-            remedy="the others are stored; the same command asks for these again",
+            remedy="the others are stored; see to the problems above, and the same command asks for these again",
         )  # fmt: skip
 
 

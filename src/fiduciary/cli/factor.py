@@ -420,7 +420,7 @@ def _ranking(found: "Evaluation") -> Any:
     """The factors with the smallest q-values."""
     from rich import box
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from fiduciary.reports.factor_sheet import ranked, signed, signed_percent
 

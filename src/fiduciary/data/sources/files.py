@@ -53,7 +53,9 @@ class Files(Mapped):
         held = list(self._by_symbol())
         if not held:
             ends = ", ".join(readers.EXTENSIONS)
-            raise ConfigError(f"a folder must hold files that end in {ends}", f"none in {self.path}", remedy="check the path")
+            raise ConfigError(
+                f"a folder must hold files that end in {ends}", f"none in {self.path}", remedy="check the path"
+            )
         for name in names:
             position(name, held, f"symbol in {self.path}")
         return tuple(Request(self.name, table, (name,), start, stop, self.place) for name in names or held)

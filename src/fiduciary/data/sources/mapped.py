@@ -43,7 +43,7 @@ class Mapped(Source, ABC):
     terms: str = "as the owner of the data says"
 
     def __post_init__(self) -> None:
-        if self.zone not in available_timezones():
+        if self.zone != "UTC" and self.zone not in available_timezones():
             near = nearest(self.zone, available_timezones())
             remedy = f"did you mean {near!r}?" if near else "a name such as Europe/London"
             raise ConfigError("`zone` must be a time zone of the IANA database", repr(self.zone), remedy=remedy)
