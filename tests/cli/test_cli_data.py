@@ -61,6 +61,15 @@ def test_a_source_by_name_with_options(say):
     assert code == 0 and "h/mine: 2 new" in text and "published: bars" in text
 
 
+def test_options_override_a_plan_before_it_is_held_to_its_rules(say, tmp_path):
+    (tmp_path / "gdp.csv").write_text("date,series,value\n2024-01-01,GDP,1.5\n")
+    (tmp_path / "macro.toml").write_text('known = "published"\n[source]\nkind = "files"\npath = "gdp.csv"\n')
+    code, text = say("pull macro.toml --table macro")
+    assert code == 2 and "must be 'retrieved'" in text
+    code, text = say("pull macro.toml --table macro --known retrieved --start 2023-12-01 --symbols GDP --store h")
+    assert code == 0 and "h/macro: 1 new" in text
+
+
 def test_a_symbol_without_an_answer_is_told_and_the_command_fails(say, tmp_path):
     (tmp_path / "prices" / "AAA.csv").write_bytes(b"")
     code, text = say("pull files=prices")
@@ -90,9 +99,13 @@ def test_check_fails_on_errors(say, tmp_path):
         ("pull fred --table macro --symbols GDP --start 2020-01-01", "$FRED_API_KEY"),
         ("pull fred --table bars_1d", "offered by yahoo"),
         ("check nowhere", "nowhere"),
+        ("pull plan.toml --set source.zone=Europe/Londn", "did you mean 'Europe/London'"),
+        ("pull files=empty", "none in empty"),
+        ("pull plan.toml --store plan.toml", "plan.toml"),
     ],
 )
 def test_wrong_input_is_told_and_nothing_is_written(say, tmp_path, monkeypatch, command, words):
     monkeypatch.delenv("FRED_API_KEY", raising=False)
+    (tmp_path / "empty").mkdir()
     code, text = say(command)
     assert code == 2 and words in text and not (tmp_path / "history").exists()

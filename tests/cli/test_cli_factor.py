@@ -69,6 +69,9 @@ def test_show_tells_the_definition(run):
 def test_check_passes_what_is_causal_and_catches_what_is_not(run, tmp_path, monkeypatch):
     assert "all laws hold" in run("check", "-delta(close, 5) / ref(close, 5)")
     assert "factor reversal is causal" in run("check", "factors.toml")
+    assert "all laws hold" in run("check", "Mean($close, 5) / $close")  # Qlib's
+    (tmp_path / "qlib.toml").write_text('[factors]\nmean = "Mean($close, 5) / $close"\n')
+    assert "factor mean is causal" in run("check", "qlib.toml")
     with pytest.raises(ConfigError, match="the future is not known"):
         run("check", "ref(close, -1)")
     (tmp_path / "own_factors.py").write_text(

@@ -456,6 +456,9 @@ def test_unreachable_server_is_named_without_the_password():
         connect("postgresql://me:secret@127.0.0.1:1/trades")
     assert "127.0.0.1:1/trades" in str(refused.value)
     assert "secret" not in str(refused.value)
+    with pytest.raises(DataError, match="unexpected spaces") as refused:
+        connect("postgresql://me:my secret@127.0.0.1:1/trades")
+    assert "secret" not in str(refused.value)
 
 
 def test_missing_client_library_is_named_with_its_extra(monkeypatch):

@@ -185,6 +185,16 @@ def known(frame, knowledge, table=BARS_1D, retrieved=NOW):
     return dated(frame, table, name=table.name, retrieved=retrieved, knowledge=knowledge).good["known_time"].to_list()
 
 
+def test_a_row_of_the_future_keeps_no_update_away(place):
+    folder, plan, history = place
+    write(folder, "CCC", 9.0, first=date(2062, 1, 2))
+    pull(replace(plan, stop=date(2062, 12, 31)), history)
+    write(folder, "AAA", 10.5, 10.4, 10.3, 10.2)
+    write(folder, "CCC", 9.0)
+    pulled = counts(update(replace(plan, symbols=("AAA", "CCC")), history))
+    assert pulled == {"AAA": (1, 0, 3, 0), "CCC": (1, 0, 0, 0)}
+
+
 def test_published_bars_are_known_a_delay_after_the_close():
     days = bar_rows(utc(2024, 1, 2), utc(2024, 7 - 4, 11), utc(2024, 1, 1))
     after = timedelta(minutes=15)

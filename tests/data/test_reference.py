@@ -341,6 +341,13 @@ def test_money_is_converted_at_the_rate_of_the_day():
     assert convert(panel, PAIRS, to="EUR") is panel
 
 
+def test_bars_within_the_day_are_converted_at_a_rate_of_a_day_that_was_over():
+    days = closes(1, 1, 1, 1, currency="EUR")
+    minutes = replace(days, dates=days.dates.astype("datetime64[us]") + np.timedelta64(10, "h"))
+    assert convert(days, PAIRS, to="USD")["close"][:, 0] == pytest.approx([1.25, 1.25, 1.2, 1.2])
+    assert convert(minutes, PAIRS, to="USD")["close"][:, 0] == pytest.approx([1.25, 1.25, 1.25, 1.2])
+
+
 def test_a_missing_or_old_rate_is_refused():
     with pytest.raises(DataError, match=r"from USD to JPY.*EUR/CNY, EUR/USD"):
         convert(closes(1), PAIRS, to="JPY")

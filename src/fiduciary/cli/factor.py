@@ -425,7 +425,7 @@ def _ranking(found: "Evaluation") -> Any:
     from fiduciary.reports.factor_sheet import ranked, signed, signed_percent
 
     table = Table(
-        Column("factor", overflow="fold", no_wrap=True), "foretells", "pays", "rank IC", "t", "q", "long-short, net", "coverage",
+        Column("factor", no_wrap=True), "foretells", "pays", "rank IC", "t", "q", "long-short, net", "coverage",
         box=box.SIMPLE_HEAD,
     )  # fmt: skip
     place = found.terms.place

@@ -176,13 +176,13 @@ def update(plan: Plan, history: "History", means: Means = MEANS) -> Pulled:
     Raises:
         ConfigError: the source cannot be asked so; nothing was written.
     """
-    last = _last_days(history, plan)
+    stop = plan.stop or datetime.now(UTC).date()
+    last = _last_days(history, plan, stop)
     starts: dict[date | None, list[str]] = {}
     for name in plan.symbols or sorted(last):
-        running = name in last and plan.table not in REVISED
-        since = last[name] - timedelta(days=plan.overlap_days) if running else plan.start
+        day = None if plan.table in REVISED else last.get(name)
+        since = day - timedelta(days=plan.overlap_days) if day else plan.start
         starts.setdefault(max(since, plan.start) if since and plan.start else since, []).append(name)
-    stop = plan.stop or datetime.now(UTC).date()
     requests = [
         request
         for start, names in (starts or {plan.start: []}).items()
@@ -191,15 +191,17 @@ def update(plan: Plan, history: "History", means: Means = MEANS) -> Pulled:
     return _carry(plan, history, requests, means)
 
 
-def _last_days(history: "History", plan: Plan) -> dict[str, date]:
-    """{symbol: day of its last event held}; nothing where no column tells whose rows they are."""
+def _last_days(history: "History", plan: Plan, stop: date) -> dict[str, date | None]:
+    """{symbol: day of its last event held up to `stop`}; nothing where no column tells whose rows they are."""
     import polars as pl
 
     table, asked = plan.target.name, plan.source.offer(plan.table).asked
     if not asked or table not in history.tables():
         return {}
     held = history.read(table, columns=["event_time", asked])
-    return dict(held.group_by(asked).agg(pl.col("event_time").max().dt.date()).iter_rows())
+    day = pl.col("event_time").dt.date()
+    # A row of the future, mistyped, must not keep the bars up to it away.
+    return dict(held.group_by(asked).agg(day.filter(day <= stop).max()).iter_rows())
 
 
 def _carry(plan: Plan, history: "History", requests: Sequence[Request], means: Means) -> Pulled:

@@ -10,7 +10,7 @@ the functions below it are pure and take such rows from anywhere.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -337,7 +337,7 @@ def _steps(panel: Panel, actions: "pl.DataFrame", close: Floats, dates: Dates, *
 
 
 def convert(panel: Panel, rates: "pl.DataFrame", *, to: str) -> Panel:
-    """The panel in another currency, every date at the latest rate up to it.
+    """The panel in another currency, every date at the latest rate up to it; bars within the day at one of a day before.
 
     A pair may stand either way round, or go through one third currency. Prices, `vwap` and `amount` are converted.
 
@@ -377,6 +377,8 @@ def _leg(rates: "pl.DataFrame", dates: Dates, base: str, quote: str) -> Floats:
     import polars as pl
 
     own = rates.filter((pl.col("base") == base) & (pl.col("quote") == quote))
+    if np.datetime_data(dates.dtype)[0] != "D":  # a day's rate is known when the day is over
+        own = own.with_columns(pl.col("event_time") + timedelta(days=1))
     own = own.with_columns(day=pl.col("event_time").dt.date().cast(pl.Int32))
     rate, day = (standing(own, dates, [base], value=name, key="base")[:, 0] for name in ("rate", "day"))
     assert CURRENCIES.fresh is not None

@@ -210,16 +210,20 @@ def check_rows(frame: "pl.DataFrame", table: Table) -> Checked:
     system: dict[str, Kind] = {"known_time": "time", "source": "text"}
     kinds |= {name: kind for name, kind in system.items() if name in frame.columns}
     _demand_columns(frame, table, kinds)
-    raw = frame.select(_cells(frame[name]) if name in frame.columns else pl.lit(None).alias(name) for name in kinds)
-    typed = raw.select(_typed(raw.schema[name], name, kind) for name, kind in kinds.items())
-    both = typed.hstack(raw.select(pl.all().name.prefix(RAW)))
+    # Without a query where it can be: on a small frame its set-up costs more than its work.
+    raw = pl.DataFrame(
+        [_cells(frame[name]) if name in frame.columns else _empty(name, kinds[name], frame) for name in kinds]
+    )
+    strange = [name for name, kind in kinds.items() if raw.schema[name] != _dtype(kind)]
+    typed = raw.with_columns(_typed(raw.schema[name], name, kinds[name]) for name in strange) if strange else raw
+    both = pl.DataFrame([*typed, *(column.alias(RAW + column.name) for column in raw)])
     faults, anywhere = _conditions(table, tuple(kinds.items()))
     met = both.select(anywhere).row(0)
     broken = [fault for fault, any_row in zip(faults, met, strict=True) if any_row]
     key = [name for name in ("event_time", *table.keys, "known_time") if name in kinds]
     # Equal keys have equal hashes: as many hashes as rows, and no two rows share a key.
-    if not broken and typed.select(key).hash_rows().n_unique() == len(typed):
-        return Checked(typed, _as_text(both.clear(), kinds, ""))
+    if not broken and pl.DataFrame([typed[name] for name in key]).hash_rows().n_unique() == len(typed):
+        return Checked(typed, pl.DataFrame(schema=dict.fromkeys((*kinds, "reason"), pl.String)))
     words: list[pl.Expr] = [pl.when(where).then(pl.lit(name)) for name, where in broken] or [pl.lit("")]
     reason = pl.concat_str(words, separator="; ", ignore_nulls=True)
     marked = both.with_columns(reason.alias("reason")).filter(pl.struct(pl.all()).is_first_distinct())
@@ -270,6 +274,12 @@ def _cells(column: "pl.Series") -> "pl.Series":
     if column.dtype in (pl.Object, pl.Binary) or column.dtype.is_nested():
         return pl.Series(column.name, [None if cell is None else str(cell) for cell in column], pl.String)
     return column
+
+
+def _empty(name: str, kind: Kind, frame: "pl.DataFrame") -> "pl.Series":
+    import polars as pl
+
+    return pl.Series(name, [None], _dtype(kind)).new_from_index(0, len(frame))
 
 
 def _as_text(rows: "pl.DataFrame", kinds: Iterable[str], reason: "pl.Series | str") -> "pl.DataFrame":

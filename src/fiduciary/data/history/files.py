@@ -9,6 +9,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -128,7 +129,8 @@ class Files:
             try:
                 Path(self.uri, path).write_bytes(data)
             except OSError as problem:
-                Path(self.uri, path).unlink(missing_ok=True)  # of a full disk: what did fit
+                with suppress(OSError):  # of a full disk: what did fit
+                    Path(self.uri, path).unlink()
                 raise unwritable(self.uri, problem) from problem
         else:
             rows.write_parquet(f"{self.uri}/{path}", compression="lz4", storage_options=dict(self.options))

@@ -135,8 +135,10 @@ class Postgres:
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _out_of_reach(self, error: Exception) -> DataError:
-        place = self._url.partition("://")[2].rpartition("@")[2].partition("?")[0]  # without a password
+        login, _, address = self._url.partition("://")[2].rpartition("@")
+        place, password = address.partition("?")[0], login.partition(":")[2]
+        fact = str(error).strip().replace(password, "***") if password else str(error).strip()
         return DataError(
-            "a PostgreSQL store must be in reach and writable", f"{str(error).strip()} at {place}",
+            "a PostgreSQL store must be in reach and writable", f"{fact} at {place}",
             remedy="check the URL, the server and the rights of its user",
         )  # fmt: skip

@@ -36,13 +36,13 @@ def framed(rows: list[Any], table: Table) -> "pl.DataFrame":
 
     stored = {"float": pl.Float64, "int": pl.Int64, "text": pl.String, "bool": pl.Boolean, "time": pl.Int64}
     of = kinds(table)
-    times = [name for name, kind in of.items() if kind == "time"]
-    frame = pl.DataFrame(rows, {name: stored[kind] for name, kind in of.items()}, orient="row", strict=False)
-    return frame.with_columns(pl.col(times).cast(pl.Datetime("us", "UTC")))
+    cells = zip(*rows, strict=True) if rows else [()] * len(of)
+    made = [pl.Series(name, column, stored[of[name]], strict=False) for name, column in zip(of, cells, strict=True)]
+    return pl.DataFrame([each.cast(pl.Datetime("us", "UTC")) if of[each.name] == "time" else each for each in made])
 
 
 def cells_of(frame: "pl.DataFrame") -> list[list[Any]]:
-    """Each column as the database takes it. Without an expression: on a small batch their set-up would cost most."""
+    """Each column as the database takes it. Without an expression, as in `framed`: on a small batch their set-up costs most."""
     import polars as pl
 
     return [(column.cast(pl.Int64) if column.dtype.is_temporal() else column).to_list() for column in frame]

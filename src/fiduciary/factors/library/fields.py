@@ -194,6 +194,8 @@ def _with_known(
     import polars as pl
 
     present = sorted(rows["item"].unique().to_list())
+    if not present:
+        raise DataError("there must be released rows to join", "none", remedy="see what the rows were filtered by")
     # A period older than one that was already released comes too late to matter.
     newest = pl.col("event_time") >= pl.col("event_time").cum_max().over("symbol", "item")
     rows = rows.sort("known_time", "event_time").filter(newest)
