@@ -96,8 +96,8 @@ def measure() -> dict[str, Figure]:
     p50, p99 = np.quantile(latency() * 1e3, [0.5, 0.99])
     what = f"p99 of one bar of {WIDE} symbols, the ten factors of the stock study; p50 {p50:.2f} ms"
     return {
-        "worst": Figure(worst[0].difference, "relative", 1e-9, "lower", len(worst), note),
-        "push_p99": Figure(p99, "ms", 5, "lower", PUSHES, what),
+        "worst": Figure(float(worst[0].difference), "relative", 1e-9, "lower", len(worst), note),
+        "push_p99": Figure(float(p99), "ms", 5, "lower", PUSHES, what),
     }
 
 
