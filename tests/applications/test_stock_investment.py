@@ -47,9 +47,9 @@ def test_every_account_of_the_shipped_study_keeps_the_laws():
 
 
 def test_a_study_file_may_write_its_own_factors():
-    own = 'problem.factors=["close / ts_mean(close, 10) - 1", "ts_corr(close, volume, 20)"]'
+    own = 'problem.factors=["close / ts_mean(close, 10) - 1", "Corr($close, $volume, 20)"]'
     env = read(US, StockInvestment, [own]).env
-    assert env.spec.features == ("close / ts_mean(close, 10) - 1", "ts_corr(close, volume, 20)")
+    assert env.spec.features == ("close / ts_mean(close, 10) - 1", "Corr($close, $volume, 20)")
     check_env(env, batch=4, steps=40, blind=5)
     with pytest.raises(ConfigError, match="ts_mean"):
         _ = read(US, StockInvestment, ['problem.factors=["ts_men(close, 10)"]']).env

@@ -70,6 +70,11 @@ def test_options_override_a_plan_before_it_is_held_to_its_rules(say, tmp_path):
     assert code == 0 and "h/macro: 1 new" in text
 
 
+def test_a_replay_says_first_how_long_it_will_play(say):
+    code, text = say("replay us-stocks --start 2012-01-03 --stop 2012-01-13 --speed 1e9")
+    assert code == 0 and "bars play for 0.0 minutes" in text and "p99" in text
+
+
 def test_a_symbol_without_an_answer_is_told_and_the_command_fails(say, tmp_path):
     (tmp_path / "prices" / "AAA.csv").write_bytes(b"")
     code, text = say("pull files=prices")

@@ -189,6 +189,13 @@ def test_a_folder_holds_one_file_per_symbol(folder):
     assert rows["event_time"][0] == utc(2024, 1, 2)
 
 
+def test_a_folder_is_listed_once_however_many_files_it_holds(folder, monkeypatch):
+    listed, iterdir = [], Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
+    assert all(piece.frame is not None for piece in Files(folder, columns=BARS).bars([]))
+    assert listed == [folder]
+
+
 def test_symbols_and_days_are_chosen_and_an_unknown_symbol_stops_before_any_work(folder):
     source = Files(folder, columns=BARS)
     rows = only(source.bars(["BBB"], start=date(2024, 1, 3)))

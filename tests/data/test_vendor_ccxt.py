@@ -6,6 +6,7 @@ import pytest
 
 from fiduciary.core.errors import ConfigError
 from fiduciary.data.sources import Patience, RefusalError, TransientError, ccxt
+from fiduciary.data.sources.cache import Request
 from fiduciary.data.sources.ccxt import Ccxt
 from loopback import Answer
 from vendor_wire import COINBASE, as_json
@@ -98,3 +99,10 @@ def test_markets_are_instruments(online):
     assert found.frame.select("symbol", "exchange", "currency", "kind").rows() == [
         ("BTC/USD", "coinbaseexchange", "USD", "spot")
     ]
+
+
+def test_a_refusal_shows_no_key():
+    library = pytest.importorskip("ccxt")
+    request = Request("ccxt", "bars_1d", ("BTC/USDT",))
+    problem = ccxt._judge(request, library.AuthenticationError("GET https://host/x?apiKey=abc123&symbol=BTC 401"))
+    assert isinstance(problem, RefusalError) and "abc123" not in str(problem)

@@ -55,6 +55,11 @@ def expected_now(bars, n):
     }  # fmt: skip
 
 
+def test_no_released_rows_are_told():
+    with pytest.raises(DataError, match="released rows to join"):
+        with_fundamentals(flat(4, 1), reports(("S0", "x", 0, 1, 1.0)).clear())
+
+
 def test_prices_and_volume_by_hand():
     bars = market(1, 1300, 5, fields=("shares",))
     factors = [

@@ -24,7 +24,8 @@ from fiduciary.data.stored import Stored
 from fiduciary.envs import StockTrading
 from fiduciary.envs.terms import Execution
 from fiduciary.evaluation import splits
-from fiduciary.factors import SIM, SIM_RELATIVE, Factor, Formula, parse
+from fiduciary.factors import SIM, SIM_RELATIVE, Factor, Formula
+from fiduciary.factors.formula_files import expression
 from fiduciary.markets.costs import Costs
 from fiduciary.markets.venue import Venue
 from fiduciary.study import Matched, Search, Study, Yardstick
@@ -230,7 +231,7 @@ class StockInvestment:
     def env(self) -> StockTrading:
         """The stocks' environment, before any split."""
         named = self.problem.factors
-        factors = FACTORS[named] if isinstance(named, str) else tuple(Formula(text, parse(text)) for text in named)
+        factors = FACTORS[named] if isinstance(named, str) else tuple(Formula(text, expression(text)) for text in named)
         return self._trading(self.data.panel(), factors, self.problem.window)
 
     def study(self) -> Study:

@@ -295,6 +295,9 @@ def replay(
     """
     from tempfile import TemporaryDirectory
 
+    import numpy as np
+    from rich.console import Console
+
     from fiduciary.cli.factor import chosen
     from fiduciary.data import load
     from fiduciary.data.live import connect
@@ -309,6 +312,9 @@ def replay(
     panel = load(source, columns=_pairs(columns) or None, stored=Stored(table=table) if is_store(source) else None)
     panel = panel.between(start, stop)
     taken, rows = bars(table.removeprefix("bars_")), long_form(panel).rename({"date": "event_time"})
+    if speed > 0:
+        minutes = (panel.dates[-1] - panel.dates[0]) / np.timedelta64(1, "m") / speed
+        Console(stderr=True).print(f"{len(rows):,} bars play for {minutes:,.1f} minutes", highlight=False)
     with TemporaryDirectory() as folder, connect(live or Path(folder) / "live.db") as open_store:
         open_store.append(taken, rows.clear(), source=source)
         told = play(Feed(open_store, taken.name, wanted, panel.symbols), rows, speed=speed)

@@ -10,7 +10,7 @@ from fiduciary.core.errors import ConfigError, DataError, nearest
 from fiduciary.data.extras import needs
 from fiduciary.data.sources.cache import Licence, Request
 from fiduciary.data.sources.clients import LENGTHS, answer, bar_offers, length, over
-from fiduciary.data.sources.fetch import RefusalError, TransientError
+from fiduciary.data.sources.fetch import RefusalError, TransientError, scrubbed
 from fiduciary.data.sources.source import Offer, Source
 from fiduciary.data.tables import INSTRUMENTS
 
@@ -104,7 +104,7 @@ def _judge(request: Request, trouble: BaseException) -> DataError | None:
     import ccxt
 
     if isinstance(trouble, (ccxt.BadRequest, ccxt.AuthenticationError, ccxt.NotSupported)):
-        fact = f"{type(trouble).__name__}: {trouble}"[:300]
+        fact = scrubbed(f"{type(trouble).__name__}: {trouble}")[:300]
         return RefusalError(f"{request} must exist", fact, remedy="check the symbol and the length of the bars")
     return None
 

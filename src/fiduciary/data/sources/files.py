@@ -64,8 +64,11 @@ class Files(Mapped):
         """The rows of one file."""
         if not self.path.is_dir():
             return self.ours(whole_file(self.path), request, str(self.path))
-        path = self._by_symbol()[request.symbols[0]]
-        return self.ours(whole_file(path), request, str(path), request.symbols[0])
+        (symbol,) = request.symbols
+        # Looked for by name first: to list the folder for every file of it would take the square of their number.
+        named = (self.path / f"{symbol}{end}" for end in readers.EXTENSIONS)
+        path = next((path for path in named if path.is_file()), None) or self._by_symbol()[symbol]
+        return self.ours(whole_file(path), request, str(path), symbol)
 
     def _by_symbol(self) -> dict[str, Path]:
         """{symbol: its file} of the folder."""
