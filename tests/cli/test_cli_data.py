@@ -45,7 +45,12 @@ def say(tmp_path, monkeypatch, capsys):
 
 def test_pull_update_describe_and_check(say, tmp_path):
     code, text = say("pull plan.toml --store history")
-    assert code == 0 and "history/bars_1d: 4 new, 0 corrected" in text and "retrieved: when the answer came" in text
+    assert (
+        code == 0
+        and "history/bars_1d: 4 new, 0 corrected" in text
+        and "2 questions asked" in text
+        and "retrieved: when the answer came" in text
+    )
     with (tmp_path / "prices" / "AAA.csv").open("a") as file:
         file.write("2024-01-05,10,12,9,11,1000\n2024-01-08,9,8,7,9,1000\n")
     code, text = say("update plan.toml --store history --symbols AAA")
@@ -53,7 +58,7 @@ def test_pull_update_describe_and_check(say, tmp_path):
     code, text = say("describe history")
     assert code == 0 and "licence: made up" in text and "2024-01-03 2024-01-05" in text and "as traded files 1" in text
     code, text = say("check history --table bars_1d")
-    assert code == 0 and "stale table" in text and "no error" in text
+    assert code == 0 and "stale table" in text and "no error" in text and "bars_1d: 1 refused row in quarantine" in text
 
 
 def test_a_source_by_name_with_options(say):
@@ -73,6 +78,19 @@ def test_options_override_a_plan_before_it_is_held_to_its_rules(say, tmp_path):
 def test_a_replay_says_first_how_long_it_will_play(say):
     code, text = say("replay us-stocks --start 2012-01-03 --stop 2012-01-13 --speed 1e9")
     assert code == 0 and "bars play for 0.0 minutes" in text and "p99" in text
+
+
+def test_a_replay_reads_vwap_and_takes_only_an_empty_store(say):
+    command = "replay us-stocks --start 2013-02-25 --speed 1e9 --live live.db --factors"
+    code, text = say(f"{command} vwap/close")
+    assert code == 0 and "1 factor," in text
+    code, text = say(f"{command} sim")
+    assert code == 2 and "must start with no bars" in text
+
+
+def test_a_day_must_be_one(say):
+    code, text = say("pull files=prices --start yesterday")
+    assert code != 0 and "must read YYYY-MM-DD" in text
 
 
 def test_a_symbol_without_an_answer_is_told_and_the_command_fails(say, tmp_path):
@@ -103,7 +121,10 @@ def test_check_fails_on_errors(say, tmp_path):
         ("pull plan.toml --exchange XNYZ", "did you mean"),
         ("pull fred --table macro --symbols GDP --start 2020-01-01", "$FRED_API_KEY"),
         ("pull fred --table bars_1d", "offered by yahoo"),
-        ("check nowhere", "nowhere"),
+        ("check nowhere", "no store"),
+        ("describe nowhere", "no store"),
+        ("update plan.toml --store nowhere", "in nowhere, got no table"),
+        ("replay us-stocks --start yesterday", "YYYY-MM-DD"),
         ("pull plan.toml --set source.zone=Europe/Londn", "did you mean 'Europe/London'"),
         ("pull files=empty", "none in empty"),
         ("pull plan.toml --store plan.toml", "plan.toml"),

@@ -33,15 +33,12 @@ class Twin:
         self.versions: list[Row] = []
 
     def append(self, rows: Iterable[Row]) -> None:
-        """A claim that contradicts an earlier one is known now; one that says what was known adds nothing."""
-        stated = {(row.day, row.symbol, row.known): row.level for row in self.versions}
-        known = [
-            row._replace(known=NOW + len(self.versions) + row.known)
-            if stated.get((row.day, row.symbol, row.known), row.level) != row.level
-            else row
-            for row in rows
-        ]
-        for row in sorted(known, key=lambda row: row.known):
+        """A claim that is there adds nothing; one that contradicts it is known now, and adds nothing if that is known now."""
+        stated, now = {(row.day, row.symbol, row.known): row.level for row in self.versions}, NOW + len(self.versions)
+        told = [(row, stated.get((row.day, row.symbol, row.known))) for row in rows]
+        self.versions += [row for row, there in told if there is None]
+        late = [row._replace(known=now + row.known) for row, there in told if there not in (None, row.level)]
+        for row in sorted(late, key=lambda row: row.known):
             if self.read(row.known).get((row.day, row.symbol)) != row.level:
                 self.versions.append(row)
 

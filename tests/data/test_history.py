@@ -99,6 +99,33 @@ def test_a_correction_that_claims_the_time_of_what_it_corrects_is_known_from_now
     assert store.append(LEVELS, frame([(1, "A", 1.5, 2)]), source="revised")[1:5] == (0, 1, 0, 0)
 
 
+@settings(max_examples=10)
+@given(st.lists(row, max_size=8, unique_by=lambda r: (r[0], r[1], r[3])), st.randoms(use_true_random=False))
+def test_versions_count_in_the_order_of_knowledge_whatever_order_they_came_in(rows, random):
+    truth = {
+        day: {(r.day, r.symbol): r.level for r in sorted(rows, key=lambda r: r.known) if r.known <= day}
+        for day in range(10)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        history = History(folder)
+        history.append(LEVELS, frame([(99, "Z", 1.0, 99)]), source="x")
+        for one in random.sample([*rows, *rows], 2 * len(rows)):
+            history.append(LEVELS, frame([one]), source="x")
+        assert len(history.log("levels")) == len(rows) + 1
+        for day, expected in truth.items():
+            assert held(history.read("levels", as_of=START + day * DAY)) == expected
+
+
+def test_a_version_that_comes_late_does_not_beat_a_newer_one(store):
+    for level, known in ((1.0, 1), (1.0, 3), (2.0, 2)):
+        assert store.append(LEVELS, frame([(0, "A", level)]), source="x", known=START + known * DAY).rows == 1
+    levels = [held(store.read("levels", as_of=START + day * DAY))[0, "A"] for day in (1, 2, 4)]
+    assert levels == [1.0, 2.0, 1.0]
+    again = store.append(LEVELS, frame([(0, "A", 1.0, 1), (0, "A", 2.0, 2), (0, "A", 1.0, 3)]), source="x")
+    assert again[1:5] == (0, 3, 0, 0)
+    assert store.append(LEVELS, frame([(0, "A", 1.0)]), source="x").repeated == 1, "it says what is known now"
+
+
 def test_without_skipping_the_later_append_counts_and_every_row_stays(store):
     for level in (1.0, 1.0, 2.0):
         assert store.append(LEVELS, frame([(0, "A", level, 1)]), source="x", skip_known=False).rows == 1
@@ -112,6 +139,20 @@ def test_a_condition_on_a_value_is_one_on_the_latest_version(store):
     assert held(store.read("levels", where={"symbol": ["A", "Z"], "level": [1.0, 2.0]})) == {(0, "A"): 2.0}
     assert len(store.read("levels", where={"symbol": []})) == 0
     assert store.read("levels", columns=["level"], where={"symbol": "B"}).rows() == [(1.0,)]
+    assert held(store.read("levels", where={"symbol": ["B", None], "note": None})) == {(0, "B"): 1.0}
+    assert (
+        len(store.read("levels", where={"event_time": "2024-01-01", "symbol": ["A"] + [str(k) for k in range(70_000)]}))
+        == 1
+    )
+
+
+@pytest.mark.parametrize(
+    "where", [{"symbol": 5}, {"symbol": ["A", 5]}, {"symbol": "\0"}, {"level": "1"}, {"level": True}, {"event_time": 5}]
+)
+def test_a_value_that_a_column_cannot_hold_is_named(store, where):
+    filled(store)
+    with pytest.raises(ConfigError, match=rf"wanted of {next(iter(where))!r} must be of its kind"):
+        store.read("levels", where=where)
 
 
 @pytest.mark.parametrize(
@@ -239,6 +280,29 @@ def test_many_writers_at_once_lose_and_double_nothing(store):
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(write, sorted([*range(6)] * 3)))
     assert sum(commit.rows for commit in done) == len(store.log("levels")) == len(store.quarantined("levels")) == 6
+
+
+def test_writers_at_once_see_each_other(store):
+    """Ten contradictions of each of four writers under one past moment, beside a row that all of them bring."""
+    store.append(LEVELS, frame([(9, "Z", 1.0, 9)]), source="x")
+
+    def write(k):
+        return store.append(LEVELS, frame([(0, "A", float(k), 1), (k % 10, "B", 1.0, 1)]), source=str(k))
+
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(write, range(40)))
+    log = store.log("levels").filter(pl.col("symbol") != "Z")
+    assert sum(commit.rows for commit in done) == len(log) == 50
+    assert sum(commit.repeated for commit in done) == 30 and sum(commit.restamped for commit in done) == 39
+    assert (log.filter(pl.col("known_time") == START + DAY).group_by("event_time", "symbol").len()["len"] == 1).all()
+
+
+def test_of_the_same_news_of_many_writers_at_once_one_is_kept(store):
+    store.append(LEVELS, frame([(9, "Z", 1.0, 9)]), source="x")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda k: store.append(LEVELS, frame([(k % 2, "A", 1.0)]), source=str(k)), range(12)))
+        list(pool.map(lambda k: store.append(LEVELS.named(f"of_{k}"), frame([(0, "A", 1.0)]), source="x"), range(4)))
+    assert len(store.log("levels")) == 3 and len(store.tables()) == 5
 
 
 def test_writers_that_widen_a_table_at_once_all_get_in(store):

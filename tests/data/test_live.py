@@ -74,7 +74,7 @@ class Twin:
         corrections = []
         for row in (row for row in offered if row not in crossed):
             before = self.before(row)
-            if before is None or (before[3] != row[3] and before[2] < row[2]):
+            if before is None or before[2] < row[2]:
                 self.kept.append(row)
             elif before[3] != row[3]:
                 corrections.append(row)
@@ -127,6 +127,35 @@ def test_batch_sent_again_after_a_correction_does_not_undo_it(url):
         assert told(live.read("notes")) == [(1, "a", 2.0)]
 
 
+def test_version_that_comes_late_does_not_beat_a_newer_one(url):
+    with connect(url) as live:
+        rows = [notes((1, "a", x), known=[known]) for x, known in ((1.0, 1), (1.0, 3), (2.0, 2))]
+        assert [live.append(NOTES, row, source="test").new for row in rows] == [1, 1, 1]
+        at = [told(live.read("notes", as_of=DAY + timedelta(seconds=s)))[0][2] for s in (1, 2, 4)]
+        assert at == [1.0, 2.0, 1.0]
+        assert live.append(NOTES, pl.concat(rows), source="test") == (0, 3, 0)
+        assert live.append(NOTES, notes((1, "a", 1.0)), source="test") == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "where", [{"who": 5}, {"who": ["a", 5]}, {"who": "\0"}, {"x": "1"}, {"x": True}, {"event_time": 5}]
+)
+def test_value_that_a_column_cannot_hold_is_named(url, where):
+    with connect(url) as live:
+        live.append(NOTES, notes((1, "a", 1.0)), source="test")
+        with pytest.raises(ConfigError, match=rf"wanted of {next(iter(where))!r} must be of its kind"):
+            live.read("notes", where=where)
+
+
+def test_text_that_a_database_cannot_hold_is_refused(url):
+    with connect(url) as live:
+        bad = notes((1, "a\0", 1.0), (2, "a" * 1001, 1.0), (3, "é" * 1000, 1.0))
+        assert live.append(NOTES, bad, source="test") == (1, 0, 2)
+        assert sorted(live.quarantined("notes")["reason"]) == [
+            "who holds a NUL character", "who is longer than 1000 characters"
+        ]  # fmt: skip
+
+
 def test_late_rows_are_put_in_place_and_the_future_is_not_read(url):
     with connect(url) as live:
         live.append(NOTES, notes((9, "a", 9.0)), source="test", known=DAY)
@@ -149,6 +178,9 @@ def test_read_selects_span_and_values_after_choosing_the_version(url):
         assert told(live.read("notes", where={"event_time": second[2], "who": "b"})) == [(2, "b", 2.0)]
         assert told(live.read("notes", where={"x": 1.0})) == []  # no longer so
         assert told(live.read("notes", where={"who": []})) == []
+        assert told(live.read("notes", where={"who": ["a", None], "event_time": "2024"})) == []
+        assert told(live.read("notes", where={"x": [7, None]})) == [(1, "a", 7.0), (3, "c", None)]
+        assert told(live.read("notes", where={"who": ["b", *map(str, range(70_000))]})) == [(2, "b", 2.0)]
         with pytest.raises(ConfigError, match=r"'whom'.*did you mean 'who'"):
             live.read("notes", where={"whom": "a"})
         with pytest.raises(ConfigError, match=r"'note'.*did you mean 'notes'"):

@@ -113,6 +113,74 @@ def test_refused_rows_go_to_quarantine_and_the_others_in(place):
     assert sorted(kept["reason"]) == ["crossed prices", "open is no float"] and "ten" in kept["open"].to_list()
 
 
+def test_a_refused_row_does_not_come_back_as_text(tmp_path):
+    """20100104 is no time as a number, and would be one as the text that the quarantine keeps of it."""
+    path, history = tmp_path / "listings.parquet", History(tmp_path / "history")
+    pl.DataFrame({"date": [utc(2020, 1, 1)], "symbol": ["A"], "listed": [20100104]}).write_parquet(path)
+    for _ in range(2):
+        (done,) = pull(Plan(Files(path), "instruments", symbols=("A",)), history).outcomes
+        assert done.refused == 1
+    assert history.log("instruments").is_empty()
+    assert history.quarantined("instruments").select("listed", "reason", "source").rows() == [
+        ("20100104", "listed is no time", "files")
+    ]
+
+
+@pytest.mark.parametrize("known", ["retrieved", "published"])
+def test_what_is_held_already_is_not_added_again(place, known):
+    _, plan, history = place
+    for _ in range(3):
+        pull(replace(plan, known=known), history)
+        assert len(history.log("bars_1d")) == 6
+
+
+@pytest.mark.parametrize("known", ["retrieved", "published"])
+def test_what_is_no_time_is_refused_as_it_came(place, known):
+    folder, plan, history = place
+    lines = ("2024-01-02", "2024-13-02", "02/01/2024", "2024-03-31 02:30")
+    (folder / "AAA.csv").write_text(HEADER + "".join(f"{day},10,12,9,11,5\n" for day in lines))
+    berlin = replace(plan, source=replace(plan.source, zone="Europe/Berlin"), known=known)
+    assert counts(pull(berlin, history)) == {"AAA": (1, 0, 0, 3), "BBB": (3, 0, 0, 0)}
+    told = history.quarantined("bars_1d").select("event_time", "reason").rows()
+    raw = (*lines[1:3], "2024-03-31 02:30 Europe/Berlin")
+    assert sorted(told) == sorted((cell, "event_time is no time") for cell in raw)
+
+
+def test_numbers_are_days_or_refused(place):
+    folder, plan, history = place
+    frame = pl.read_csv(folder / "AAA.csv")
+    frame.with_columns(date=pl.Series([20240102, 20240103, 1704326400])).write_parquet(folder / "AAA.parquet")
+    (folder / "AAA.csv").unlink()
+    assert counts(pull(plan, history))["AAA"] == (2, 0, 0, 1)
+    assert history.read("bars_1d", where={"symbol": "AAA"})["event_time"].to_list() == [
+        utc(2024, 1, 2),
+        utc(2024, 1, 3),
+    ]
+
+
+def test_daily_bars_are_no_bars_of_minutes(place):
+    _, plan, history = place
+    pulled = pull(replace(plan, table="bars_5m", known="published"), history)
+    assert all("midnight UTC" in each.problem for each in pulled.failed) and len(pulled.failed) == 2
+    assert history.tables() == ()
+
+
+@pytest.mark.parametrize("wrong", [{"delay_minutes": -1.0}, {"start": date(2024, 1, 3), "stop": date(2024, 1, 2)}])
+def test_a_plan_that_cannot_be_is_refused(place, wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        replace(place[1], **wrong)
+
+
+def test_an_update_of_what_is_not_held_is_refused(place):
+    _, plan, history = place
+    with pytest.raises(ConfigError, match="no table"):
+        update(plan, history)
+    pull(plan, history)
+    with pytest.raises(ConfigError, match="did you mean 'bars_1d'"):
+        update(replace(plan, into="bar_1d"), history)
+    assert history.tables() == ("bars_1d",)
+
+
 def test_days_before_an_exchange_fail_alone(place):
     folder, plan, history = place
     (folder / "AAA.csv").write_text(HEADER + "1900-01-02,10,12,9,10.5,1000\n")

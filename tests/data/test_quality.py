@@ -227,6 +227,12 @@ def test_minutes_of_another_clock(shift):
     assert f"{-shift:+d} h" in anomaly.fault.fact
 
 
+def test_days_in_a_table_of_minutes():
+    told = [anomaly.fault for anomaly in inspect(days(), BARS_1M) if anomaly.fault.kind == "daily bars"]
+    assert [(fault.severity, fault.symbol, fault.count) for fault in told] == [("error", "bars_1m", len(days()))]
+    assert not any(anomaly.fault.kind == "daily bars" for anomaly in [*inspect(days()), *inspect(minutes(), BARS_1M)])
+
+
 def test_minutes_without_summer_time():
     local = pl.col("event_time").dt.convert_time_zone("America/New_York").dt.replace_time_zone(None)
     frozen = minutes().with_columns((local + timedelta(hours=5)).dt.replace_time_zone("UTC"))

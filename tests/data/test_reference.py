@@ -126,6 +126,13 @@ def test_what_stands_is_never_an_event_to_come_nor_known_later(given_events, the
             assert got[t, n] == last["value"] or (np.isnan(got[t, n]) and np.isnan(last["value"]))
 
 
+def test_of_two_versions_of_one_moment_the_one_that_came_later_stands():
+    rows = pl.DataFrame(
+        {"symbol": "A", "event_time": midnight(0), "known_time": midnight(0), "value": np.arange(5_000.0)}
+    )
+    assert standing(rows, DATES, ["A"], value="value")[-1, 0] == 4_999
+
+
 def test_within_keeps_every_bar_and_marks_members():
     panel = sample("us-stocks", symbols=["AAPL", "GOOG", "IBM"])
     member = np.ones(panel.mask.shape, bool)

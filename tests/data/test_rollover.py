@@ -88,7 +88,7 @@ def test_late_rows_are_the_next_generation_and_repeats_are_not_doubled(url, tmp_
     with connect(url) as live:
         live.append(NOTES, notes((0, 1, "a", 1.0, 1)), source="test")
         rollover(live, history, before=date(2024, 1, 3))
-        live.append(NOTES, notes((0, 1, "a", 1.0, 2), (0, 2, "late", 2.0, 2)), source="test")
+        live.append(NOTES, notes((0, 1, "a", 1.0, 1), (0, 2, "late", 2.0, 2)), source="test")
         assert both(live, history, "notes")["who"].to_list() == ["a", "late"]
         (moved,) = rollover(live, history, before=date(2024, 1, 3))
         assert (moved.generation, moved.rows, moved.repeated) == (2, 2, 1)

@@ -31,7 +31,7 @@ from fiduciary.data.sources import (
     offering,
 )
 from fiduciary.data.sources.mapped import EVERY
-from fiduciary.data.sources.source import translated
+from fiduciary.data.sources.source import apart, translated
 from fiduciary.data.tables import BARS_1D, MACRO, NEWS, check_rows
 from loopback import DROPPED, PAGE, Answer, Loopback
 
@@ -126,8 +126,28 @@ def test_another_symbols_rows_an_empty_answer_and_a_page_are_no_answer():
 def test_days_that_were_not_asked_for_are_left_out_and_rows_without_a_day_kept_for_the_door():
     days = ["2020-01-01", "2020-01-02T23:59:00", "20200103", "2020-01-04", "soon"]
     rows = Answering(pl.DataFrame({"day": days, "id": ["A"] * 5, "v": [1.0] * 5}), asked="series").rows(ASKED)
-    assert rows["event_time"].to_list() == [utc(2020, 1, 2, 23, 59), utc(2020, 1, 3), None]
-    assert check_rows(rows, MACRO).refused["reason"].to_list() == ["event_time is missing"]
+    checked = check_rows(rows, MACRO)
+    assert checked.good["event_time"].to_list() == [utc(2020, 1, 2, 23, 59), utc(2020, 1, 3)]
+    assert checked.refused.select("event_time", "reason").rows() == [("soon", "event_time is no time")]
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [
+        (20240102, utc(2024, 1, 2)), (1704153600, "1704153600"), (19724, "19724"), (20240102.0, "20240102.0"),
+        ("2024-13-02", "2024-13-02"), ("02/01/2024", "02/01/2024"), ("2024-01-02 09:30-05:00", utc(2024, 1, 2, 14, 30)),
+        ("2024-03-10 02:30", "2024-03-10 02:30 America/New_York"), (" ", None), (None, None), (True, "true"),
+    ],
+)  # fmt: skip
+def test_what_is_no_time_comes_as_it_was_and_passes_no_door(cell, kept):
+    """A number is a day YYYYMMDD, as in `readers`, or nothing; it never counts from 1970."""
+    frame = pl.DataFrame({"day": [cell], "id": ["A"], "v": [1.0]})
+    rows = translated(frame, Answering(frame, zone="America/New_York").offers[0], "s")
+    assert rows["event_time"].to_list() == [kept]
+    assert check_rows(rows, MACRO).good.height == isinstance(kept, datetime)
+    sound, strange = apart(rows)
+    assert (sound.height, strange.height) == ((0, 1) if isinstance(kept, str) else (1, 0))
+    assert isinstance(sound.schema["event_time"], pl.Datetime)
 
 
 def test_units_are_scaled_as_declared():
@@ -165,7 +185,8 @@ def test_times_mean_what_the_standard_library_says(moment, zone, form):
         shown = local.astimezone(UTC).astimezone(local.tzinfo).replace(tzinfo=None) == moment
         expected = local.astimezone(UTC) if shown else None
     frame = pl.DataFrame({"day": [cell], "id": ["A"], "v": [1.0]})
-    assert translated(frame, Answering(frame, zone=zone).offers[0], "s")["event_time"].to_list() == [expected]
+    rows = check_rows(translated(frame, Answering(frame, zone=zone).offers[0], "s"), MACRO)
+    assert rows.good["event_time"].to_list() == ([expected] if expected else [])
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -225,7 +246,7 @@ def test_bad_cells_reach_the_door_as_they_came(folder):
     (folder / "AAA.csv").write_text(CSV + "2024-01-04,ten,11,9,10,5\nyesterday,10,11,9,10,5\n2024-01-05,10,9,11,10,5\n")
     checked = check_rows(only(Files(folder, columns=BARS).bars(["AAA"])), BARS_1D)
     assert checked.good.height == 2
-    assert checked.refused["reason"].to_list() == ["open is no float", "event_time is missing", "crossed prices"]
+    assert checked.refused["reason"].to_list() == ["open is no float", "event_time is no time", "crossed prices"]
     assert checked.refused["open"][0] == "ten"
 
 

@@ -272,3 +272,16 @@ def test_a_table_is_stale_when_its_newest_event_is_too_old():
     assert fault.fact == "the newest event is 7.5 days old, 7 are allowed"
     assert stale(FUNDAMENTALS, NOON, now=NOON + timedelta(days=7000)) is None
     assert stale(BARS_1D, NOON, now=NOON.astimezone(timezone(timedelta(hours=8)))) is None
+
+
+def test_text_that_a_database_cannot_hold_is_refused():
+    rows = [bar(symbol=text) for text in ("A\0", "A" * 1_001, "é" * 1_000)]
+    checked = check_rows(pl.DataFrame(rows), BARS_1D)
+    assert checked.refused["reason"].to_list() == [
+        "symbol holds a NUL character", "symbol is longer than 1000 characters"
+    ]  # fmt: skip
+    assert checked.good["symbol"].to_list() == ["é" * 1_000]
+    long = {"event_time": NOON, "id": "a", "headline": "h" * 5_000, "source": "a\0"}
+    assert check_rows(pl.DataFrame([long]), TABLES["news"]).refused["reason"].to_list() == [
+        "source holds a NUL character"
+    ]

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 
 from fiduciary.cli.parts import examples, print_rich, say
 from fiduciary.core.errors import ConfigError, DataError
@@ -21,6 +22,15 @@ FOLDERS = ("files", "kaggle", "posts")
 
 data_app = App(name="data", help="Get data, and look at them before anything is computed from them.", help_epilogue="")
 
+
+def _day(kind: type, tokens: Sequence[Token]) -> date:
+    try:
+        return date.fromisoformat(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"a day must read YYYY-MM-DD, got {tokens[0].value!r}") from None
+
+
+Day = Annotated[date | None, Parameter(converter=_day)]
 Many = Annotated[list[str] | None, Parameter(negative=())]
 Overrides = Annotated[
     list[str] | None,
@@ -42,8 +52,8 @@ def pull(
     overrides: Overrides = None,
     table: str | None = None,
     symbols: Many = None,
-    start: date | None = None,
-    stop: date | None = None,
+    start: Day = None,
+    stop: Day = None,
     known: Literal["retrieved", "published"] | None = None,
     exchange: str | None = None,
     into: str | None = None,
@@ -61,7 +71,7 @@ def pull(
     symbols:
         Whose rows; repeatable. Default: all, where the source knows all.
     start, stop:
-        First and last day. Default: as far as the source goes, until yesterday.
+        First and last day, YYYY-MM-DD. Default: as far as the source goes, until yesterday.
     known:
         retrieved: rows count as known now (the default). published: an assumption, noted with the rows: bars from their
         session's close on, releases from their date on.
@@ -199,17 +209,23 @@ def check(source: str, /, *, columns: Many = None, table: Many = None, exchange:
     exchange:
         Whose calendar bars must keep, such as XNYS; default: none.
     """
+    from rich.console import Console
+    from rich.progress import track
+
     from fiduciary.data import BARS, SAMPLES, load
     from fiduciary.data.history import History
     from fiduciary.data.holdings import audit
     from fiduciary.data.quality import inspect
     from fiduciary.data.stored import is_store
+    from fiduciary.reports.words import counted
 
     if is_store(source):
         history, now = History(source), datetime.now(UTC)
-        faults = [
-            fault for name in table or history.tables() for fault in audit(history, name, now=now, exchange=exchange)
-        ]
+        names = track(table or history.tables(), "checking", console=Console(stderr=True), transient=True)
+        faults = [fault for name in names for fault in audit(history, name, now=now, exchange=exchange)]
+        for name in table or history.tables():
+            if held := history.quarantined(name).height:
+                say(f"{name}: {counted(held, 'refused row')} in quarantine, not checked: see History.quarantined")
     else:
         panel = load(source, columns=_pairs(columns) or None, fields=None if source in SAMPLES else BARS)
         faults = [anomaly.fault for anomaly in inspect(panel, exchange=exchange)]
@@ -227,7 +243,7 @@ def check(source: str, /, *, columns: Many = None, table: Many = None, exchange:
         "fiduciary data rollover postgresql://user@host/database --store s3://bucket/history --before 2024-03-01",
     )
 )
-def rollover(live: str, /, *, store: str = "history", before: date | None = None, table: Many = None) -> None:
+def rollover(live: str, /, *, store: str = "history", before: Day = None, table: Many = None) -> None:
     """Move closed days of a real-time store into a history, each exactly once; a killed move continues.
 
     Parameters
@@ -298,28 +314,34 @@ def replay(
     import numpy as np
     from rich.console import Console
 
-    from fiduciary.cli.factor import chosen
-    from fiduciary.data import load
+    from fiduciary.cli.factor import chosen, priced
     from fiduciary.data.live import connect
     from fiduciary.data.quality import long_form
-    from fiduciary.data.stored import Stored, is_store
-    from fiduciary.data.tables import bars
+    from fiduciary.data.stored import is_store
+    from fiduciary.data.tables import Column, bars
     from fiduciary.factors import SIM
     from fiduciary.factors.feed import Feed
     from fiduciary.factors.feed import replay as play
+    from fiduciary.reports.words import counted
 
     wanted = SIM if factors == "sim" else chosen([factors])
-    panel = load(source, columns=_pairs(columns) or None, stored=Stored(table=table) if is_store(source) else None)
-    panel = panel.between(start, stop)
+    panel = priced(source, columns, wanted, table=table if is_store(source) else None, start=start, stop=stop).panel
     taken, rows = bars(table.removeprefix("bars_")), long_form(panel).rename({"date": "event_time"})
+    own = tuple(Column(name) for name in panel.fields if name not in taken.fields)
+    taken = replace(taken, columns=(*taken.columns, *own))
     if speed > 0:
         minutes = (panel.dates[-1] - panel.dates[0]) / np.timedelta64(1, "m") / speed
         Console(stderr=True).print(f"{len(rows):,} bars play for {minutes:,.1f} minutes", highlight=False)
     with TemporaryDirectory() as folder, connect(live or Path(folder) / "live.db") as open_store:
+        if taken.name in open_store.tables() and open_store.days(taken.name):
+            raise ConfigError(
+                "a replay must start with no bars in its real-time store", f"rows of {taken.name} in {live}",
+                remedy="name a new file, or another database",
+            )  # fmt: skip
         open_store.append(taken, rows.clear(), source=source)
         told = play(Feed(open_store, taken.name, wanted, panel.symbols), rows, speed=speed)
     say(
-        f"{told.bars:,} bars of {len(panel.symbols)} symbols, {len(wanted)} factors, {speed:g} times real time: "
+        f"{told.bars:,} bars of {len(panel.symbols)} symbols, {counted(len(wanted), 'factor')}, {speed:g} times real time: "
         f"from arrival to value p50 {told.p50_ms:.2f} ms, p99 {told.p99_ms:.2f} ms, worst {told.worst_ms:.1f} ms"
     )
 
@@ -363,6 +385,7 @@ def _report(carry: "Callable[..., Pulled]", plan: "Plan", store: str, cache: Pat
 
     from fiduciary.data.history import History
     from fiduciary.data.pull import Means
+    from fiduciary.reports.words import counted
 
     failed = 0
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -383,7 +406,8 @@ def _report(carry: "Callable[..., Pulled]", plan: "Plan", store: str, cache: Pat
     totals = [sum(column) for column in zip(*(each[1:5] for each in pulled.outcomes), strict=True)] or [0] * 4
     say(
         f"{store}/{pulled.table}: {totals[0]:,} new, {totals[1]:,} corrected, {totals[2]:,} held already, "
-        f"{totals[3]:,} refused{more}; {pulled.asked} questions asked; known as {plan.knowledge}"
+        f"{totals[3]:,} refused{more}; {counted(pulled.asked, 'question')} asked; known as {plan.knowledge}; "
+        f"rows of days after {pulled.stop} are left out"
     )
     for note in pulled.notes:
         say(f"note: {note}")

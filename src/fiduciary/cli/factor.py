@@ -126,7 +126,7 @@ def check(
 
     own = _own(what)
     factors = [own] if own is not None else chosen([what])
-    panel = _bars(source, columns, factors if own is None else ()).panel
+    panel = priced(source, columns, factors if own is None else ()).panel
     table = Table("law", "trials", title="all laws hold")
     for factor in factors:
         law = check_factor(factor, panel, seed=seed)
@@ -179,7 +179,7 @@ def compute(
     wanted = chosen(factors)
     if (out is None) == (store is None):
         raise ConfigError("`fiduciary factor compute` must have one of --out and --store", "both" if out else "neither")
-    panel = _bars(source, columns, wanted, table=table, as_of=as_of, start=start, stop=stop).panel
+    panel = priced(source, columns, wanted, table=table, as_of=as_of, start=start, stop=stop).panel
     if store is not None:
         kept = _store(store)
         for factor in wanted:
@@ -262,10 +262,18 @@ def evaluate(
     from fiduciary.records.identity import count_trials, digest, revision
     from fiduciary.reports import factor_sheet
 
+    if out.exists() and not out.is_dir():
+        raise ConfigError("`--out` must be a folder", f"the file {out}", remedy="name a new folder")
     shown = tuple(sorted({*(horizons or (1, 5, 10, 20)), horizon}))
     terms = Terms(shown, horizon, entry, quantiles, cost_bps, fewest)
     wanted = chosen(factors)
-    bars = _bars(source, columns, wanted, table=table, as_of=as_of, stop=stop, universe=universe)
+    bars = priced(source, columns, wanted, table=table, as_of=as_of, stop=stop, universe=universe)
+    longest = max([horizon, *(horizons or ())])
+    if longest >= len(bars.panel.dates):
+        raise ConfigError(
+            "a horizon must be shorter than the bars", f"{longest} bars ahead of {len(bars.panel.dates)} dates",
+            remedy="choose a shorter one, or load more history",
+        )  # fmt: skip
     values = tabulate(bars.panel, wanted, dtype=np.float32)
     members = bars.panel.mask if bars.members is None else bars.members
     if start is not None:
@@ -294,7 +302,7 @@ class _Source(NamedTuple):
     universe: str
 
 
-def _bars(
+def priced(
     source: str, columns: Sequence[str] | None, factors: "Sequence[Factor | Formula]", *, table: str | None = None,
     as_of: str | None = None, start: str | None = None, stop: str | None = None, universe: str | None = None,
 ) -> _Source:  # fmt: skip
@@ -380,7 +388,7 @@ def _own(what: str) -> Any:
 
 
 def _stored(store: str) -> "list[Formula]":
-    kept = _store(store)
+    kept = _existing(store)
     return [kept.formula(name) for name in kept.names()]
 
 
@@ -389,6 +397,18 @@ def _store(place: str) -> Any:
     from fiduciary.factors.store import FactorStore
 
     return FactorStore(History(place))
+
+
+def _existing(place: str) -> Any:
+    """The store at `place`, which must hold factors."""
+    kept = _store(place)
+    if not kept.names():
+        tables = kept.history.tables()
+        raise ConfigError(
+            "a store must hold factors", f"{', '.join(tables) or 'no table'} in {place}",
+            remedy="keep some with `fiduciary factor compute --store`" if tables else "check the path",
+        )  # fmt: skip
+    return kept
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------
@@ -401,7 +421,7 @@ def _text(factor: "Factor | Formula") -> str:
 
 
 def _lineage(store: str, name: str) -> str:
-    found = _store(store).lineage(name)
+    found = _existing(store).lineage(name)
     lines = [name]
     for version in found.versions:
         lines += [f"  version {version.number}, {version.defined:%Y-%m-%d %H:%M} UTC, sha256 {version.sha256[:12]}"]

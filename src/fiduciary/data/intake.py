@@ -94,7 +94,8 @@ def compared(
         good: rows of `dated`; several of one key are vintages.
         held: the latest version of each row held; None = nothing is held.
         table: of both.
-        releases: whether each `known_time` is the vendor's own word.
+        releases: whether each `known_time` is the vendor's own word: then also one that says the same as the held one is of
+            use, because an older vintage may still come between them.
 
     Returns:
         `good` without `retrieved`, with the columns `state` ("new", "correction" or "same") and `use`: whether it may be of
@@ -117,5 +118,5 @@ def compared(
     assumed = ~later if releases else pl.lit(True)
     known = pl.when(corrects & assumed).then("retrieved").otherwise("known_time")
     return both.with_columns(
-        state=state.otherwise(pl.lit("same")), use=fresh | later | corrects, known_time=known
+        state=state.otherwise(pl.lit("same")), use=fresh | corrects | (later & (other | releases)), known_time=known
     ).select(*good.drop("retrieved").columns, "state", "use")

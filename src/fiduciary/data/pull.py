@@ -19,13 +19,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fiduciary.core.errors import ConfigError, FiduciaryError
+from fiduciary.core.errors import ConfigError, DataError, FiduciaryError, nearest
 from fiduciary.data.intake import DAY, Knowledge, compared, dated
 from fiduciary.data.reference import sessions
 from fiduciary.data.sources import Akshare, Alpaca, Ccxt, Files, Fred, Kaggle, Posts, Sql, Tushare, Yahoo
 from fiduciary.data.sources.cache import Cache, Piece, Request
+from fiduciary.data.sources.clients import are_daily
 from fiduciary.data.sources.fetch import PATIENCE, Patience
-from fiduciary.data.tables import Checked, Table
+from fiduciary.data.sources.source import apart
+from fiduciary.data.tables import Checked, Table, check_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -60,7 +62,7 @@ class Plan:
 
     Raises:
         ConfigError: the source does not offer the table or tells no releases that "published" could go by; there is no such
-            exchange.
+            exchange; a delay below zero, or a first day after the last.
     """
 
     source: AnySource
@@ -81,6 +83,10 @@ class Plan:
                 cause="the source does not tell when a value was released",
             )  # fmt: skip
         self.target  # noqa: B018  the table must be one of the source's
+        if not self.delay_minutes >= 0:
+            raise ConfigError("`delay_minutes` must be zero or more", str(self.delay_minutes))
+        if self.start and self.stop and self.start > self.stop:
+            raise ConfigError("`start` must not be after `stop`", f"{self.start} and {self.stop}")
         if self.exchange:
             sessions(self.exchange, date(2020, 1, 6), date(2020, 1, 10))
 
@@ -130,12 +136,14 @@ class Pulled(NamedTuple):
         outcomes: one per symbol, in the order asked.
         asked: questions put to the source.
         notes: corrupt pieces that were set aside.
+        stop: the last day asked for; rows of later days are left out: neither stored, refused nor counted.
     """
 
     table: str
     outcomes: tuple[Outcome, ...]
     asked: int
     notes: tuple[str, ...]
+    stop: date
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -167,15 +175,22 @@ def pull(plan: Plan, history: "History", means: Means = MEANS) -> Pulled:
         ConfigError: the source cannot be asked so; nothing was written.
     """
     stop = plan.stop or datetime.now(UTC).date() - DAY
-    return _carry(plan, history, plan.source.requests(plan.table, plan.symbols, start=plan.start, stop=stop), means)
+    requests = plan.source.requests(plan.table, plan.symbols, start=plan.start, stop=stop)
+    return _carry(plan, history, requests, means, stop)
 
 
 def update(plan: Plan, history: "History", means: Means = MEANS) -> Pulled:
     """Get what came since the last event held of each symbol, and `overlap_days` before it; a new symbol is got whole.
 
     Raises:
-        ConfigError: the source cannot be asked so; nothing was written.
+        ConfigError: the source cannot be asked so, or the history does not hold the table; nothing was written.
     """
+    if plan.target.name not in (held := history.tables()):
+        near = nearest(plan.target.name, held)
+        raise ConfigError(
+            f"an update needs table {plan.target.name!r} in {history.url}", f"tables {', '.join(held)}" if held else "no table",
+            remedy=f"did you mean {near!r}?" if near else "check the store's path, or pull first",
+        )  # fmt: skip
     stop = plan.stop or datetime.now(UTC).date()
     last = _last_days(history, plan, stop)
     starts: dict[date | None, list[str]] = {}
@@ -188,7 +203,7 @@ def update(plan: Plan, history: "History", means: Means = MEANS) -> Pulled:
         for start, names in (starts or {plan.start: []}).items()
         for request in plan.source.requests(plan.table, names, start=start, stop=stop)
     ]
-    return _carry(plan, history, requests, means)
+    return _carry(plan, history, requests, means, stop)
 
 
 def _last_days(history: "History", plan: Plan, stop: date) -> dict[str, date | None]:
@@ -196,7 +211,7 @@ def _last_days(history: "History", plan: Plan, stop: date) -> dict[str, date | N
     import polars as pl
 
     table, asked = plan.target.name, plan.source.offer(plan.table).asked
-    if not asked or table not in history.tables():
+    if not asked:
         return {}
     held = history.read(table, columns=["event_time", asked])
     day = pl.col("event_time").dt.date()
@@ -204,7 +219,7 @@ def _last_days(history: "History", plan: Plan, stop: date) -> dict[str, date | N
     return dict(held.group_by(asked).agg(day.filter(day <= stop).max()).iter_rows())
 
 
-def _carry(plan: Plan, history: "History", requests: Sequence[Request], means: Means) -> Pulled:
+def _carry(plan: Plan, history: "History", requests: Sequence[Request], means: Means, stop: date) -> Pulled:
     """Ask, and store what comes, batch by batch."""
     cache = Cache(means.cache, plan.source.licence) if means.cache else None
     pieces = _watched(plan.source.answers(requests, cache=cache, patience=means.patience), len(requests), means)
@@ -215,7 +230,7 @@ def _carry(plan: Plan, history: "History", requests: Sequence[Request], means: M
         outcomes += _stored(plan, history, batch)
         notes += [piece.note for piece in batch if piece.note]
         asked += sum(piece.attempts for piece in batch)
-    return Pulled(plan.target.name, _added(outcomes), asked, tuple(notes))
+    return Pulled(plan.target.name, _added(outcomes), asked, tuple(notes), stop)
 
 
 def _watched(pieces: Iterator[Piece], requests: int, means: Means) -> Iterator[Piece]:
@@ -244,20 +259,38 @@ def _stored(plan: Plan, history: "History", batch: Sequence[Piece]) -> list[Outc
         goods.append(checked.good.with_columns(about))
         bads.append(checked.refused.with_columns(about))
     good, bad = pl.concat(goods), pl.concat(bads)
-    rows = compared(good, _held(plan, history, good), table, releases=plan.tells_releases)
+    releases = plan.tells_releases and plan.known == "published"
+    rows = compared(good, _held(plan, history, good), table, releases=releases)
     useful = rows.filter("use").drop("state", "use", ABOUT)
-    _append(plan, history, [piece for piece, _ in answers], useful, bad.drop("reason", ABOUT))
+    _append(plan, history, [piece for piece, _ in answers], useful, bad.drop(ABOUT))
     return outcomes + _outcomes(plan, [piece.request for piece, _ in answers], rows, bad)
 
 
 def _dated(plan: Plan, table: Table, piece: Piece) -> Checked | FiduciaryError | None:
     """The rows of one answer, dated and checked; or why there are none: no answer, or days that no calendar knows."""
+    import polars as pl
+
     if piece.frame is None:
         return piece.problem
+    sound, strange = apart(piece.frame)
     try:
-        return dated(piece.frame, table, name=plan.table, retrieved=piece.retrieved, knowledge=plan.knowledge)
-    except ConfigError as problem:
+        _demand_length(plan.table, sound)
+        checked = dated(sound, table, name=plan.table, retrieved=piece.retrieved, knowledge=plan.knowledge)
+    except (ConfigError, DataError) as problem:
         return problem
+    if strange.is_empty():
+        return checked
+    refused = check_rows(strange.with_columns(known_time=pl.lit(piece.retrieved)), table).refused
+    return Checked(checked.good, pl.concat([checked.refused, refused]))
+
+
+def _demand_length(name: str, frame: "pl.DataFrame") -> None:
+    """Daily bars in a table of shorter ones would count as known minutes after their day began."""
+    if are_daily(name, frame["event_time"]):
+        raise DataError(
+            f"rows of {name} must have times of day", "midnight UTC in every row of several days",
+            cause="daily bars, or a column of dates without the time", remedy='pull daily bars with table = "bars_1d"',
+        )  # fmt: skip
 
 
 def _held(plan: Plan, history: "History", good: "pl.DataFrame") -> "pl.DataFrame | None":
@@ -275,7 +308,10 @@ def _held(plan: Plan, history: "History", good: "pl.DataFrame") -> "pl.DataFrame
 def _append(
     plan: Plan, history: "History", pieces: Sequence[Piece], useful: "pl.DataFrame", bad: "pl.DataFrame"
 ) -> None:  # fmt: skip
-    """Two commits at most. A second attempt with the same answers adds nothing; a later answer with the same words may."""
+    """Two commits at most. A second attempt with the same answers adds nothing; a later answer with the same words may.
+
+    Refused rows are not checked again: what was a number when it came may pass as the text that is kept of it.
+    """
     what = [plan.target.name, str(plan.knowledge), *((piece.request.key, piece.sha256) for piece in pieces)]
     when = [piece.retrieved.isoformat() for piece in pieces]
     licence, source = plan.source.licence, plan.source
@@ -284,10 +320,11 @@ def _append(
         "adjustment": source.adjustment, "retrieved": max(piece.retrieved for piece in pieces).isoformat(),
         "place": source.place,
     }  # fmt: skip
-    for rows, identity in ((bad, [*what, "refused"]), (useful, [*what, when])):
-        if not rows.is_empty():
-            once = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
-            history.append(plan.target, rows, source=source.name, once=once, note=note)
+    refused, added = (hashlib.sha256(json.dumps([*what, last]).encode()).hexdigest() for last in ("refused", when))
+    if not bad.is_empty():
+        history.quarantine(plan.target, bad, source=source.name, once=refused)
+    if not useful.is_empty():
+        history.append(plan.target, useful, source=source.name, once=added, note=note)
 
 
 def _outcomes(

@@ -146,7 +146,7 @@ def standing(
     import polars as pl
 
     order = ["event_time", *(name for name in ("known_time",) if name in rows.columns)]
-    own = rows.filter(pl.col(key).is_in(list(names))).sort(order)
+    own = rows.filter(pl.col(key).is_in(list(names))).sort(order, maintain_order=True)
     since = own["event_time"].dt.date().to_numpy().astype("datetime64[D]")
     if then:
         known = own["known_time"].to_numpy().astype("datetime64[us]")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data.history import History
-from fiduciary.data.history.files import When
+from fiduciary.data.history.files import When, among, asked
+from fiduciary.data.history.log import agreed
 from fiduciary.data.live import Claim, Live, digest
 from fiduciary.data.panel import position
 
@@ -81,17 +82,13 @@ def both(
     if not stores:
         position(table, sorted({*live.tables(), *history.tables()}), "table")
     keys = ["event_time", *stores[0].schema(table).keys]
-    wanted = dict(where or {})
+    wanted = asked(where, agreed(stores[0].schema(table), stores[-1].schema(table)))
     about = {key: wanted.pop(key) for key in keys if key in wanted}
     parts = [store.read(table, as_of=as_of, start=start, stop=stop, where=about) for store in stores]
     # Of two versions with one `known_time` the history's counts; the other is known from its move on.
     rows = pl.concat(parts, how="diagonal").sort(*keys, "known_time", maintain_order=True)
     latest = rows.unique(keys, keep="last", maintain_order=True)
-    for name, values in wanted.items():
-        position(name, latest.columns, "column")
-        several = [values] if isinstance(values, str) or not isinstance(values, Sequence) else list(values)
-        latest = latest.filter(pl.col(name).is_in(several))
-    return latest
+    return latest.filter(True, *(among(name, values) for name, values in wanted.items()))
 
 
 def _move(live: Live, history: History, claim: Claim) -> Moved:

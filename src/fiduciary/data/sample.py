@@ -100,5 +100,5 @@ def load(
             )
         return sample(text, symbols=symbols, fields=fields)
     if not text.lower().endswith(EXTENSIONS) and not Path(source).exists():
-        position(text, list(SAMPLES), "source that is no CSV or Parquet file")
+        position(text, list(SAMPLES), "source that is no store and no CSV or Parquet file")
     return read(source, columns=columns, symbols=symbols, fields=fields or BARS, currency=currency, name=name)

@@ -27,6 +27,8 @@ Kind = Literal["float", "int", "text", "bool", "time"]
 SYSTEM = ("event_time", "known_time", "source")
 RAW = "raw "
 """Prefix of the cells as they came, while they are checked; no column may have it."""
+LONGEST_KEY = 1_000
+"""Characters of a text that rows are found by: an index of PostgreSQL takes no more than some 2,700 bytes."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,8 @@ def check_rows(frame: "pl.DataFrame", table: Table) -> Checked:
     """Hold every row to its table: types, nulls, finite numbers, ranges, rules, one row per key and `known_time`.
 
     Text that reads as a number, a truth value or an ISO time is taken as one. A time with a zone is converted to UTC, one
-    without is UTC. A number is no time: whether it counts seconds or spells a date is the source's knowledge. A rule over an
+    without is UTC. A number is no time: whether it counts seconds or spells a date is the source's knowledge. Text holds no NUL
+    character, and that of a key is at most `LONGEST_KEY` long, so that every store can take it. A rule over an
     empty cell passes, as in SQL. An exact repetition of a row is kept once; two rows that say different things under one key
     and `known_time` are both refused. Reasons and errors name columns and bounds, never what a cell holds.
 
@@ -356,6 +359,10 @@ def _faults(table: Table, kinds: Mapping[str, Kind]) -> "Iterator[tuple[str, pl.
             yield f"{name} is missing", ~given
         if kind == "float":
             yield f"{name} is not finite", ~typed.is_finite()
+        if kind == "text":  # PostgreSQL cannot hold it
+            yield f"{name} holds a NUL character", typed.str.contains("\0", literal=True)
+        if kind == "text" and name in table.keys:
+            yield f"{name} is longer than {LONGEST_KEY} characters", typed.str.len_chars() > LONGEST_KEY
         if column.low is not None:
             yield f"{name} is below {column.low:g}", typed < column.low
         if column.high is not None:

@@ -39,11 +39,17 @@ def read(text: str, words: Words, *, shown: str) -> Expr:
         if not tree.col_offset and tree.lineno == 1:
             reader.refuse(tree, "an expression must be one value, its brackets in pairs")
         return lift(reader.read(tree))
-    except (SyntaxError, ValueError) as problem:
-        place = problem.offset - 1 if isinstance(problem, SyntaxError) and problem.offset else 1
+    except SyntaxError as problem:
+        line, column = problem.lineno or 1, problem.offset or 1
+        past = line > text.count("\n") + 1
+        # The first line begins with our bracket.
+        place = "at the end" if past else f"near column {column - (line == 1)}"
+        of = f"line {line} of " if line > 1 and not past else ""
         raise ConfigError(
-            "an expression must be in Python's syntax", f"{problem} near column {place} of {shown!r}"
+            "an expression must be in Python's syntax", f"{problem.msg} {place} of {of}{shown!r}"
         ) from None
+    except ValueError as problem:
+        raise ConfigError("an expression must be in Python's syntax", f"{problem} in {shown!r}") from None
     except (RecursionError, MemoryError):
         raise ConfigError("an expression must not nest so deep", f"{shown[:40]!r} ...", remedy="split it") from None
 

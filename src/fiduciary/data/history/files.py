@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from io import BytesIO
+from numbers import Integral, Real
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,9 +23,9 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from fiduciary.core.errors import DataError
-from fiduciary.data.panel import moment
-from fiduciary.data.tables import Table
+from fiduciary.core.errors import ConfigError, DataError
+from fiduciary.data.panel import moment, position
+from fiduciary.data.tables import Kind, Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,7 +51,7 @@ class Query:
     Attributes:
         known: what was known then, at the latest.
         event: closed range of `event_time`.
-        where: {key column: values wanted}.
+        where: {key column: values wanted, as `asked` gives them}.
     """
 
     known: datetime
@@ -59,14 +60,15 @@ class Query:
 
     def files(self, index: "pl.DataFrame") -> "pl.DataFrame":
         """Those that may hold such rows."""
-        keys = {key: (min(values), max(values)) for key, values in self.where.items() if values}
+        given = {key: [value for value in values if value is not None] for key, values in self.where.items()}
+        keys = {key: (min(values), max(values)) for key, values in given.items() if values}
         return meeting(index, {"known_time": (None, self.known), "event_time": self.event} | keys)
 
     def rows(self, file: Mapping[str, Any]) -> "list[pl.Expr]":
         """Conditions that rows of the file must meet; those that all of them meet are left out."""
         import polars as pl
 
-        tests = [pl.col(key).is_in(list(values)) for key, values in self.where.items()]
+        tests = [among(key, values) for key, values in self.where.items()]
         for column, (low, high) in {"known_time": (None, self.known), "event_time": self.event}.items():
             if low is not None and file[f"min.{column}"] < low:
                 tests.append(pl.col(column) >= low)
@@ -259,6 +261,44 @@ def ends(when: When) -> tuple[datetime, datetime]:
     # The tick is taken off first: after the last year there is no Python datetime.
     start, last = (bound.astype(datetime).replace(tzinfo=UTC) for bound in (first, after - np.timedelta64(TICK)))
     return start, last
+
+
+def asked(where: Mapping[str, Any] | None, table: Table) -> dict[str, list[Any]]:
+    """{column: values, one of which its cell must be}, typed; None = an empty cell, a time is the first moment of its words.
+
+    Raises:
+        ConfigError: no such column, or a value that it cannot hold.
+    """
+    kinds: dict[str, Kind] = {"event_time": "time", **{column.name: column.kind for column in table.columns}}
+    kinds |= {"known_time": "time", "source": "text"}
+    found = {}
+    for name, values in (where or {}).items():
+        position(name, list(kinds), "column")
+        several = values if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+        found[name] = [_cell(name, kinds[name], value) for value in several]
+    return found
+
+
+def among(column: str, values: Sequence[Any]) -> "pl.Expr":
+    """Whether a cell is one of the values that `asked` gives."""
+    import polars as pl
+
+    return pl.col(column).is_in(list(values), nulls_equal=True)
+
+
+def _cell(name: str, kind: Kind, value: Any) -> Any:
+    """A value wanted as a cell of its column holds it."""
+    if value is None or (kind == "bool" and isinstance(value, bool)):
+        return value
+    if kind == "time" and isinstance(value, str | date):
+        return ends(value)[0]
+    if kind == "text" and isinstance(value, str) and "\0" not in value:
+        return str(value)
+    if kind == "int" and isinstance(value, Integral) and not isinstance(value, bool) and -(2**63) <= int(value) < 2**63:
+        return int(value)
+    if kind == "float" and isinstance(value, Real) and not isinstance(value, bool):
+        return float(value)
+    raise ConfigError(f"a value wanted of {name!r} must be of its kind, {kind}", f"{value!r:.80}")
 
 
 def is_local(uri: str) -> bool:

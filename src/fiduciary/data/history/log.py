@@ -56,6 +56,8 @@ def made(files: Files, delta: "DeltaTable | None") -> "DeltaTable":
                 files.uri, files.schema, mode="ignore", name=files.table.name, configuration=CONFIGURATION | words,
                 storage_options=dict(files.options), raise_if_key_not_exists=False,
             )  # fmt: skip
+        except CommitFailedError:  # another writer was faster
+            return made(files, opened(files.uri, files.options))
         except (DeltaError, OSError) as problem:
             raise unwritable(files.uri, problem) from problem
     table = agreed(kept(delta), files.table)
@@ -77,14 +79,14 @@ def set_aside(place: str, options: Mapping[str, str], rows: "pl.DataFrame", once
     from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
     from deltalake.exceptions import CommitFailedError
 
-    # Made first and empty: two writers that make it with the same rows would both get in.
-    delta = opened(place, options) or DeltaTable.create(
-        place, rows.schema, mode="ignore", configuration=CONFIGURATION, storage_options=dict(options)
-    )
-    if once and delta.transaction_version(once) is not None:
-        return
     properties = CommitProperties(max_commit_retries=100, app_transactions=[Transaction(once, 1)] if once else None)
     try:
+        # Made first and empty: two writers that make it with the same rows would both get in.
+        delta = opened(place, options) or DeltaTable.create(
+            place, rows.schema, mode="ignore", configuration=CONFIGURATION, storage_options=dict(options)
+        )
+        if once and delta.transaction_version(once) is not None:
+            return
         write_deltalake(delta, rows, mode="append", schema_mode="merge", commit_properties=properties)
     except CommitFailedError:  # another writer was faster, perhaps with the same rows
         set_aside(place, options, rows, once)

@@ -12,16 +12,30 @@ rows with `known_time` <= `as_of` and of each key the last.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from os import PathLike
 from pathlib import Path
-from time import time_ns
+from random import uniform
+from time import sleep, time_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fiduciary.core.errors import ConfigError, DataError, nearest
-from fiduciary.data.history.files import TICK, VERSION, Files, Query, When, ends, groups, meeting, pieces, place
+from fiduciary.data.history.files import (
+    TICK,
+    VERSION,
+    Files,
+    Query,
+    When,
+    among,
+    asked,
+    ends,
+    groups,
+    meeting,
+    pieces,
+    place,
+)
 from fiduciary.data.history.log import COMMIT, agreed, commit, kept, listed, made, opened, set_aside
 from fiduciary.data.history.panels import scatter
 from fiduciary.data.panel import Panel, position
@@ -33,7 +47,9 @@ if TYPE_CHECKING:
 
 QUARANTINE = ".quarantine"
 """Suffix of the folder that keeps refused rows; no table can have such a name."""
-COMPACT = "fiduciary.compact"
+APPEND, COMPACT = "fiduciary.append", "fiduciary.compact"
+"""Delta detects two writers of one transaction number: of two appends at once the second sees what the first has added."""
+TRIES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 100, 0.005, 0.2
 FEW = 1_000
 """Values by which rows are chosen faster than they are held."""
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -45,7 +61,7 @@ class Commit(NamedTuple):
     Attributes:
         version: of the table.
         rows: added.
-        repeated: left out, because they say what was known already, or because `once` was there.
+        repeated: left out, because they are there or say what was known already, or because `once` was there.
         restamped: of the added, corrections that claimed the `known_time` of what they correct; known from the append on.
         refused: put into quarantine.
         known_time: of the rows that did not say theirs.
@@ -93,8 +109,9 @@ class History:
     ) -> Commit:  # fmt: skip
         """Add rows in one commit. Rows that break the schema go to quarantine, and the others are added all the same.
 
-        A row that says what was known of its key at its `known_time` adds nothing and is left out. One that says something else
-        under the same key and `known_time` is a correction that nobody can have known then: it is known from this append on.
+        A row adds nothing and is left out if it states its `known_time` and is there already, or if it does not state it and
+        says what was last known of its key. One that says something else than is there under the same key and `known_time` is
+        a correction that nobody can have known then: it is known from this append on, as if it had not stated it.
 
         Args:
             table: the schema, kept with the first append; later only optional columns may be added. A name = the kept schema,
@@ -112,8 +129,8 @@ class History:
         """
         import polars as pl
 
-        batch, now = time_ns(), datetime.now(UTC)
-        arrived = ends(known or now)[0]
+        batch, arrived = time_ns(), ends(known or datetime.now(UTC))[0]
+        stated = known is not None or "known_time" in frame.columns
         delta = opened(self._place(table if isinstance(table, str) else table.name), self.options)
         files = self._files(agreed(kept(delta) if delta else None, table))
         stamps = {"known_time": pl.lit(arrived), "source": pl.lit(source)}
@@ -122,21 +139,39 @@ class History:
         delta = made(files, delta)
         if once and delta.transaction_version(once) is not None:
             return Commit(delta.version(), 0, len(frame), 0, 0, arrived)
-        if len(refused):
-            rows = refused.with_columns(pl.lit(now).alias("received"))
-            set_aside(self._place(files.table.name + QUARANTINE), self.options, rows, once)
-        index, rows = listed(delta), good.with_columns(pl.lit(batch).alias("batch")).sort(files.order)
+        self._set_aside(files, refused, once)
+        rows = good.with_columns(pl.lit(batch).alias("batch")).sort(files.order)
         parts = [rows[piece] for piece in pieces(rows["event_time"])]
-        news = [_news(files, index, part, now) if skip_known else _News(part, 0, 0) for part in parts]
-        actions = [files.write(part.rows) for part in news if len(part.rows)]
-        counts = {
-            "rows": sum(len(part.rows) for part in news), "repeated": sum(part.repeated for part in news),
-            "restamped": sum(part.restamped for part in news), "refused": len(refused),
-        }  # fmt: skip
-        told = {"batch": batch, "source": source, "once": once, "note": dict(note or {})} | counts
-        if (actions or once) and not commit(delta, actions, told, {once: 1} if once else {}):
-            counts = {"rows": 0, "repeated": len(frame), "restamped": 0, "refused": 0}
-        return Commit(delta.version(), **counts, known_time=arrived)
+
+        def news(index: pl.DataFrame, now: datetime) -> list[_News]:
+            own = parts if stated else [part.with_columns(pl.lit(now).alias("known_time")) for part in parts]
+            if not skip_known:
+                return [_News(part, 0, 0) for part in own]
+            return [_news(files, index, part, now, stated=stated) for part in own]
+
+        told = {"batch": batch, "source": source, "once": once, "note": dict(note or {}), "refused": len(refused)}
+        done = _added(files, delta, news, told, once)
+        if done is None:
+            return Commit(delta.version(), 0, len(frame), 0, 0, arrived)
+        counts, now = done
+        return Commit(delta.version(), **counts, refused=len(refused), known_time=arrived if stated else now)
+
+    def quarantine(self, table: Table | str, refused: "pl.DataFrame", *, source: str, once: str = "") -> None:
+        """Keep rows apart that `check_rows` has refused elsewhere, as they are.
+
+        Args:
+            table: as in `append`.
+            refused: what `Checked.refused` holds.
+            source: of rows that do not say.
+            once: as in `append`.
+        """
+        import polars as pl
+
+        delta = opened(self._place(table if isinstance(table, str) else table.name), self.options)
+        files = self._files(agreed(kept(delta) if delta else None, table))
+        made(files, delta)
+        missing = [pl.lit(source).alias("source")] if "source" not in refused.columns else []
+        self._set_aside(files, refused.with_columns(missing), once)
 
     def compact(self, table: str) -> Compacted:
         """Rewrite small or overlapping files as full sorted ones with the same rows; no answer changes, and no version goes.
@@ -201,18 +236,18 @@ class History:
             as_of: rows with a later `known_time` do not exist; None = now.
             start: rows from this `event_time` on.
             stop: rows before this `event_time`; in words or as a date, up to its end.
-            where: {column: value, or several of which one must be met}, of the latest versions.
+            where: {column: value, or several of which one must be met}, of the latest versions; None = the cell is empty.
             columns: those wanted; None = all.
 
         Raises:
-            ConfigError: no such table or column.
+            ConfigError: no such table or column, or a value that the column cannot hold.
             DataError: a damaged file or log.
         """
         import polars as pl
 
         delta, files = self._table(table)
-        wanted = {column: _several(values) for column, values in (where or {}).items()}
-        for name in (*wanted, *(columns or ())):
+        wanted = asked(where, files.table)
+        for name in columns or ():
             position(name, files.columns, "column")
         keys = ("event_time", *files.table.keys)
         query = _query(as_of, start, stop, {key: values for key, values in wanted.items() if key in files.table.keys})
@@ -222,7 +257,7 @@ class History:
         rows = files.gather(query.files(listed(delta)), needed, query).sort(files.order)
         # Of rows sorted by key and knowledge, the last of its key differs from the next one.
         last = pl.any_horizontal(pl.col(key).ne_missing(pl.col(key).shift(-1)) for key in keys)
-        rest = [pl.col(name).is_in(values) for name, values in wanted.items() if name not in query.where]
+        rest = [among(name, values) for name, values in wanted.items() if name not in query.where]
         return rows.filter(last).filter(True, *rest).select(columns or files.columns)
 
     def panel(
@@ -252,7 +287,7 @@ class History:
         for name in fields or ():
             position(name, list(numbers), "field")
         full = [name for name, column in numbers.items() if not column.optional]
-        query = _query(as_of, start, stop, {} if symbols is None else {"symbol": list(symbols)})
+        query = _query(as_of, start, stop, {} if symbols is None else asked({"symbol": symbols}, files.table))
         source = f"{table} of {self.url}, as of {query.known:%Y-%m-%d %H:%M:%S} UTC"
         index = query.files(listed(delta))
         return scatter(files, index, query, fields or full, symbols=symbols, source=source, currency=currency)
@@ -315,6 +350,13 @@ class History:
     def _place(self, name: str) -> str:
         return place(self.url, name)
 
+    def _set_aside(self, files: Files, refused: "pl.DataFrame", once: str) -> None:
+        import polars as pl
+
+        if len(refused):
+            rows = refused.with_columns(pl.lit(datetime.now(UTC)).alias("received"))
+            set_aside(self._place(files.table.name + QUARANTINE), self.options, rows, once)
+
     def _files(self, table: Table) -> Files:
         return Files(self._place(table.name), self.options, table)
 
@@ -330,8 +372,40 @@ class History:
         return delta, self._files(kept(delta))
 
 
-def _news(files: Files, index: "pl.DataFrame", rows: "pl.DataFrame", now: datetime) -> _News:
-    """Rows without those that say what was known, and with corrections stamped as known after now; see `History.append`."""
+def _added(
+    files: Files, delta: "DeltaTable", news: "Callable[[pl.DataFrame, datetime], list[_News]]", told: Mapping[str, Any],
+    once: str,
+) -> tuple[dict[str, int], datetime] | None:  # fmt: skip
+    """Commit what is new now; where another append was faster, what is new after it. None: `once` is there."""
+    import polars as pl
+
+    written: list[pl.DataFrame] = []
+    actions: list[Any] = []
+    for k in range(TRIES):
+        # The clock is read after the log: who commits later is stamped later.
+        number, index, now = (delta.transaction_version(APPEND) or 0) + 1, listed(delta), datetime.now(UTC)
+        parts = news(index, now)
+        fresh = [part.rows for part in parts if len(part.rows)]
+        if len(fresh) != len(written) or not all(map(pl.DataFrame.equals, fresh, written)):
+            actions, written = [files.write(rows) for rows in fresh], fresh
+        counts = {
+            "rows": sum(len(part.rows) for part in parts), "repeated": sum(part.repeated for part in parts),
+            "restamped": sum(part.restamped for part in parts),
+        }  # fmt: skip
+        numbers = {APPEND: number} | ({once: 1} if once else {})
+        if not (actions or once) or commit(delta, actions, {**told, **counts}, numbers):
+            return counts, now
+        if once and delta.transaction_version(once) is not None:
+            return None
+        sleep(uniform(0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**k)))
+    raise DataError(
+        "an append must find its turn", f"{TRIES} others were faster at {files.uri}",
+        remedy="nothing was added; append again, with fewer writers at once",
+    )  # fmt: skip
+
+
+def _news(files: Files, index: "pl.DataFrame", rows: "pl.DataFrame", now: datetime, *, stated: bool) -> _News:
+    """Rows that add something, with corrections stamped as known after now; see `History.append`."""
     import polars as pl
 
     keys, columns = ["event_time", *files.table.keys], rows.columns
@@ -341,22 +415,25 @@ def _news(files: Files, index: "pl.DataFrame", rows: "pl.DataFrame", now: dateti
     own = {key: rows[key].unique().to_list() for key in files.table.keys[:1] if rows[key].n_unique() <= FEW}
     past = files.gather(meeting(index, ranges), columns, Query(FOREVER, ranges["event_time"], own))
     past = past.join(rows.select(keys), on=keys, how="semi")
-    stated = past.sort(files.order).unique([*keys, "known_time"], keep="last").select(*keys, "known_time", *values)
+    there = past.sort(files.order).unique([*keys, "known_time"], keep="last").select(*keys, "known_time", *values)
     claim = rows.join(
-        stated, on=[*keys, "known_time"], how="left", suffix=" then", maintain_order="left", coalesce=False
+        there, on=[*keys, "known_time"], how="left", suffix=" then", maintain_order="left", coalesce=False
     )
     differs = pl.any_horizontal(False, *(pl.col(name).ne_missing(pl.col(f"{name} then")) for name in values))
-    clash = claim.select(pl.col("known_time then").is_not_null() & differs).to_series()
+    taken = claim["known_time then"].is_not_null()
+    clash = taken & claim.select(differs).to_series()
     after = pl.max_horizontal("known_time", pl.lit(now)) + pl.duration(
         microseconds=1 + pl.int_range(pl.len()).over(keys)
     )
     late = rows.filter(clash).with_columns(after.alias("known_time"))
-    new = pl.concat([rows.filter(~clash), late])
-    versions = pl.concat([past.with_columns(new=False), new.with_columns(new=True)]).sort(files.order)
+    # Whether a stated version repeats the one before it, a later append may change: it stays. What is stamped here comes last.
+    origin = {"past": past, "stated" if stated else "stamped": rows.filter(~taken), "late": late}
+    versions = pl.concat(part.with_columns(origin=pl.lit(name)) for name, part in origin.items()).sort(files.order)
     repeats = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in (*keys, *values))
-    news = versions.filter(pl.col("new") & ~repeats).select(columns)
-    stamped = news.join(late, on=[*keys, "known_time"], how="semi")
-    return _News(news, len(rows) - len(news), len(stamped))
+    adds = (pl.col("origin") == "stated") | (pl.col("origin").is_in(["stamped", "late"]) & ~repeats)
+    news = versions.filter(adds)
+    restamped = int((news["origin"] == "late").sum())
+    return _News(news.select(columns), len(rows) - len(news), restamped)
 
 
 def _query(as_of: When | None, start: When | None, stop: When | None, where: Mapping[str, Sequence[Any]]) -> Query:
@@ -364,7 +441,3 @@ def _query(as_of: When | None, start: When | None, stop: When | None, where: Map
     first = None if start is None else ends(start)[0]
     last = None if stop is None else ends(stop)[1] - (TICK if isinstance(stop, datetime) else timedelta(0))
     return Query(known, (first, last), where)
-
-
-def _several(values: Any) -> list[Any]:
-    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]

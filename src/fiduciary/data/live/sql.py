@@ -105,6 +105,15 @@ class Layout:
 
     @cached_property
     def settle(self) -> str:
+        """Staged rows that state their `known_time` -> the table, but for those under a taken key and `known_time`."""
+        taken = f"SELECT 1 FROM {self.name} AS t WHERE {self._about('t', 's')} AND t.known_time = s.known_time"
+        return (
+            f"INSERT INTO {self.name} ({self.columns}) SELECT {self.columns} FROM {self.stage} AS s "
+            f"WHERE NOT EXISTS ({taken}) ORDER BY {ROUND}, {listed(self.keys)}"
+        )
+
+    @cached_property
+    def settle_stamped(self) -> str:
         """Staged rows of one round -> the table, but for those that say what is known already, or under a taken key.
 
         Of a day that has moved, the table no longer has all that is known: there the history tells repeats.

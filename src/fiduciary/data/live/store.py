@@ -1,19 +1,19 @@
 """The real-time store: append-only, every version of every row kept, many readers."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from fiduciary.core.errors import DataError
-from fiduciary.data.history.files import When, ends
+from fiduciary.data.history.files import When, among, asked, ends
 from fiduciary.data.history.log import agreed
 from fiduciary.data.live.engine import Cursor, Engine
 from fiduciary.data.live.results import Appended, Claim, Day, Followed
 from fiduciary.data.live.rows import EPOCH, cells_of, digest, framed, microseconds, parsed, written
-from fiduciary.data.live.sql import DAY_US, Layout, kinds
+from fiduciary.data.live.sql import DAY_US, Layout
 from fiduciary.data.panel import position
 from fiduciary.data.tables import Table, check_rows
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 FORMAT = 1
+FEW = 2_000
+"""Values of one column by which the database chooses rows."""
 
 
 class Live:
@@ -73,9 +75,9 @@ class Live:
     ) -> Appended:
         """Keep rows; back when they are on disk.
 
-        A row that says what was known of its keys at its `known_time` adds nothing, so a batch may be sent again. Other values
-        under the same keys are a correction, known later; if they claim the same `known_time`, they are known from now on.
-        Order does not matter.
+        A row adds nothing if it states its `known_time` and is there already, or if it does not state it and says what was last
+        known of its keys: a batch may be sent again. Other values under the same keys are a correction, known later; if they
+        claim the same `known_time`, they are known from now on. Order does not matter.
 
         Args:
             table: the schema, kept with the first append; later only optional columns may be added. A name = the kept schema,
@@ -96,23 +98,25 @@ class Live:
         stamped = frame.hstack([pl.Series(name, [stamps[name]]).new_from_index(0, len(frame)) for name in missing])
         good, bad = check_rows(stamped, layout.table)
         cells = dict(zip(good.columns, cells_of(good), strict=True))
-        # Versions of one key settle one after another; rows that are stamped here have one version each.
+        clocked = known is None and "known_time" in missing
+        # Restamped versions of one key settle one after another; a batch with one `known_time` has one version of each.
         rounds = [0] * len(good) if "known_time" in missing else _rounds(good, layout.keys)
         count = max(rounds, default=0) + 1
         taken: list[int] = []  # at the first try; after a lost connection a batch that was kept must look the same
 
         def work(cursor: Cursor) -> Appended:
-            if known is None and "known_time" in missing and not taken:
+            if clocked and not taken:
                 taken.append(self._engine.now(cursor))
                 cells["known_time"] = taken * len(good)
             if len(bad):
                 _keep_apart(cursor, layout, bad.drop(missing), source)
             self._engine.fill(cursor, layout, list(zip(*cells.values(), rounds, strict=True)))
-            new = sum(cursor.execute(layout.settle, (k,)).rowcount for k in range(count))
+            first = (layout.settle_stamped, (0,)) if clocked else (layout.settle, ())
+            new: int = cursor.execute(*first).rowcount
             if new < len(good):
                 present = self._engine.now(cursor)
                 cursor.execute(layout.restamp, (present, present, count))
-                new += sum(cursor.execute(layout.settle, (k,)).rowcount for k in range(count, 2 * count))
+                new += sum(cursor.execute(layout.settle_stamped, (k,)).rowcount for k in range(count, 2 * count))
             return Appended(new, len(frame) - new - len(bad), len(bad))
 
         return self._engine.write(layout.table.name, work)
@@ -132,19 +136,23 @@ class Live:
             as_of: None = now, by the store's clock.
             start: rows from this `event_time` on.
             stop: rows before this `event_time`; in words or as a date, up to its end.
-            where: {column: value, or several of which one must be met}.
+            where: {column: value, or several of which one must be met}; None = the cell is empty.
 
         Raises:
-            ConfigError: no such table or column.
+            ConfigError: no such table or column, or a value that the column cannot hold.
         """
         layout = self._layout(table)
-        tests, values = self._tests(layout, start, stop, where or {})
+        wanted = asked(where, layout.table)
+        few = {name: several for name, several in wanted.items() if len(several) <= FEW}
+        tests, values = self._tests(layout, start, stop, few)
 
         def work(cursor: Cursor) -> list[Any]:
             known = microseconds(ends(as_of)[1]) if as_of else self._engine.now(cursor)
             return _rows(cursor, layout.latest(tests), (known, *values, known))
 
-        return framed(self._engine.read(work), layout.table)
+        # No database takes any number of values in one statement.
+        rest = [among(name, several) for name, several in wanted.items() if name not in few]
+        return framed(self._engine.read(work), layout.table).filter(True, *rest)
 
     def log(self, table: str, *, start: When | None = None, stop: When | None = None) -> "pl.DataFrame":
         """Every version of every row, sorted by `event_time`, keys and `known_time`; `start` and `stop` as in `read`."""
@@ -316,7 +324,7 @@ class Live:
 
     @staticmethod
     def _tests(
-        layout: Layout, start: When | None, stop: When | None, where: Mapping[str, Any]
+        layout: Layout, start: When | None, stop: When | None, where: Mapping[str, Sequence[Any]]
     ) -> tuple[list[str], tuple[Any, ...]]:
         """Conditions on a row `r`, and their values."""
         mark, tests, values = layout.dialect.mark, [], list[Any]()
@@ -327,10 +335,10 @@ class Live:
             tests.append(f"r.event_time {'<' if isinstance(stop, datetime) else '<='} {mark}")
             values.append(microseconds(ends(stop)[1]))
         for name, wanted in where.items():
-            position(name, tuple(kinds(layout.table)), "column")
-            several = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
-            tests.append(f'r."{name}" IN ({", ".join([mark] * len(several)) or "NULL"})')
-            values += [microseconds(ends(value)[0]) if isinstance(value, date) else value for value in several]
+            several = [microseconds(v) if isinstance(v, datetime) else v for v in wanted if v is not None]
+            empty = f' OR r."{name}" IS NULL' if len(several) < len(wanted) else ""
+            tests.append(f'(r."{name}" IN ({", ".join([mark] * len(several)) or "NULL"}){empty})')
+            values += several
         return tests, tuple(values)
 
 

@@ -22,6 +22,7 @@ from fiduciary.data.panel import Panel
 from fiduciary.data.quality.detectors import DETECTORS, Hit
 from fiduciary.data.quality.snapshots import copied, meaning
 from fiduciary.data.reference import sessions
+from fiduciary.data.sources.clients import are_daily
 from fiduciary.data.tables import BARS_1D, DAY, Column, Table, stale
 
 if TYPE_CHECKING:
@@ -83,6 +84,13 @@ def inspect(
     found: list[Anomaly] = []
     newest = frame["event_time"].max()
     if now is not None and isinstance(newest, datetime) and (fault := stale(table, newest, now=now)):
+        found.append(Anomaly(fault, _times(frame)[:0]))
+    if are_daily(table.name, frame["event_time"]):
+        fault = Fault(
+            "daily bars", "error", table.name, str(frame["event_time"].min())[:10],
+            "every bar of several days begins at midnight UTC",
+            "pull them as daily bars: here they count as known minutes after their day began", len(frame),
+        )  # fmt: skip
         found.append(Anomaly(fault, _times(frame)[:0]))
     if "close" in frame.columns:
         found += _of_bars(frame, exchange)

@@ -75,6 +75,12 @@ def bar_offers(lengths: Iterable[str], columns: Mapping[str, str], **how: Any) -
     return tuple(Offer(bars(every), columns, **how) for every in lengths)
 
 
+def are_daily(table: str, times: "pl.Series") -> bool:
+    """Whether a table of shorter bars holds daily ones: every one of several times is midnight UTC."""
+    shorter = LENGTHS.get(table.removeprefix("bars_"), LENGTHS["1d"]) < LENGTHS["1d"]
+    return shorter and times.drop_nulls().n_unique() > 1 and bool((times == times.dt.truncate("1d")).all())
+
+
 def length(request: Request) -> str:
     """The length of the bars that a request asks for, such as "1d"."""
     return request.table.removeprefix("bars_")

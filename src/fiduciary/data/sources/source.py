@@ -51,6 +51,7 @@ class Offer:
 
 
 ONCE = Patience(attempts=1)
+ISO = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 
 class How(TypedDict, total=False):
@@ -151,7 +152,8 @@ class Source(ABC):
         """Ask, translate, leave out days that were not asked for, and refuse an answer that is none.
 
         Returns:
-            Rows in the table's columns; `event_time` and `known_time` in UTC microseconds, null where they are no time.
+            Rows in the table's columns; `event_time` and `known_time` in UTC microseconds. Where a cell is no time, all of
+            `event_time` is text, that cell as it came, for the door to refuse; such a `known_time` is null.
 
         Raises:
             TransientError: no rows, a column short, another symbol's rows; and all that `ask` raises.
@@ -225,13 +227,38 @@ def translated(frame: "pl.DataFrame", offer: Offer, source: str) -> "pl.DataFram
         frame = pl.DataFrame(schema=dict.fromkeys(offer.columns.values(), pl.String))
     ours = frame.select(pl.col(theirs).alias(name) for name, theirs in offer.columns.items())
     times = [_utc(name, ours.schema[name], offer.zone) for name in ("event_time", "known_time") if name in ours.columns]
-    return ours.with_columns(
+    done = ours.with_columns(
         *times, *(pl.col(name).cast(pl.Float64, strict=False) * by for name, by in offer.scale.items())
     )
+    return done.with_columns(_with_strange(done["event_time"], ours["event_time"], offer.zone))
+
+
+def _with_strange(times: "pl.Series", cells: "pl.Series", zone: str) -> "pl.Series":
+    """The times, as text where cells beside them are none; one that no clock of the zone shows names the zone, too."""
+    import polars as pl
+
+    if times.null_count() == cells.null_count():
+        return times
+    text = cells.cast(pl.String, strict=False).str.strip_chars().replace("", None)
+    # Without its zone the door would take it for a time in UTC.
+    text = (text + f" {zone}").zip_with(text.str.contains(r"^\d{4}-\d\d-\d\d[ T]\d\d:"), text)
+    strange = times.is_null() & text.is_not_null()
+    return times.dt.strftime(ISO).zip_with(~strange, text).alias("event_time") if strange.any() else times
+
+
+def apart(frame: "pl.DataFrame") -> "tuple[pl.DataFrame, pl.DataFrame]":
+    """Rows of a source with their times, and those whose `event_time` is no time."""
+    import polars as pl
+
+    if frame.schema["event_time"] != pl.String:
+        return frame, frame.clear()
+    times = frame["event_time"].str.to_datetime(ISO, time_unit="us", strict=False).dt.replace_time_zone("UTC")
+    strange = times.is_null() & frame["event_time"].is_not_null()
+    return frame.with_columns(times).filter(~strange), frame.filter(strange)
 
 
 def _utc(name: str, dtype: "pl.DataType", zone: str) -> "pl.Expr":
-    """A column of dates, datetimes or ISO text as UTC microseconds; what is none of them becomes null."""
+    """A column of dates, datetimes, ISO text or whole numbers YYYYMMDD as UTC microseconds; what is none becomes null."""
     import polars as pl
 
     column = pl.col(name)
@@ -239,18 +266,23 @@ def _utc(name: str, dtype: "pl.DataType", zone: str) -> "pl.Expr":
         return (
             (column if dtype.time_zone else _in_zone(column, zone)).dt.convert_time_zone("UTC").dt.cast_time_unit("us")
         )
-    if dtype != pl.String:
-        return column.cast(pl.Datetime("us"), strict=False).dt.replace_time_zone("UTC")
+    if dtype in (pl.Date, pl.Null):
+        return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    # Any other number counts seconds, days or what else: only its owner knows. As text it reads as a day or not at all.
+    column = column.cast(pl.String, strict=False)
     plain = column.str.strip_chars().str.replace("T", " ").str.replace(r" ?(Z|UTC)$", "+0000")
     days = [plain.str.to_datetime(form, time_unit="us", strict=False) for form in ("%Y-%m-%d", "%Y%m%d")]
     local = [
         plain.str.to_datetime(form, time_unit="us", strict=False) for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
     ]
-    zoned = plain.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="us", strict=False)
+    zoned = [
+        plain.str.to_datetime(form, time_unit="us", strict=False)
+        for form in ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
+    ]
     return pl.coalesce(
         pl.coalesce(days).dt.replace_time_zone("UTC"),
         _in_zone(pl.coalesce(local), zone).dt.convert_time_zone("UTC"),
-        zoned,
+        *zoned,
     ).alias(name)
 
 
@@ -263,7 +295,12 @@ def _within(frame: "pl.DataFrame", request: Request) -> "pl.DataFrame":
     """Rows from `start` to `stop`; one without a time is kept, for the door to refuse."""
     import polars as pl
 
-    day = pl.col("event_time").dt.date()
+    event = pl.col("event_time")
+    day = (
+        event.dt.date()
+        if frame.schema["event_time"] != pl.String
+        else event.str.head(10).str.to_date("%Y-%m-%d", strict=False)
+    )
     after = pl.lit(True) if request.start is None else day >= request.start
     before = pl.lit(True) if request.stop is None else day <= request.stop
     return frame.filter((after & before).fill_null(True))
