@@ -31,7 +31,7 @@ class Sqlite:
     )  # fmt: skip
 
     def __init__(self, path: Path, patience_s: float) -> None:
-        self._path = path
+        self._path, self._patience_s = path, patience_s
         if not path.parent.is_dir():
             raise DataError(
                 "a real-time store must lie in a folder that exists", f"{path}", remedy="make the folder first"
@@ -72,8 +72,20 @@ class Sqlite:
 
     def prepare(self) -> None:
         """From now on with a write-ahead log."""
+        until = time.monotonic() + self._patience_s
         with self._named():
+            while not self._logged(last=time.monotonic() >= until):
+                time.sleep(POLL_S)
+
+    def _logged(self, *, last: bool) -> bool:
+        """Of several that make the file at once, SQLite does not let this one statement wait for the others."""
+        try:
             self._connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if last or not _busy(error):
+                raise
+            return False
+        return True
 
     @contextmanager
     def watching(self) -> Iterator[Callable[[float], None]]:
@@ -110,9 +122,13 @@ class Sqlite:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            busy = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+            busy = _busy(error)
             raise DataError(
                 "a real-time store must be a whole SQLite file that can be written", f"{error} in {self._path}",
                 cause="another process held it for too long" if busy else "",
                 remedy="let it finish" if busy else "restore it, or give another path; the file was left as it is",
             ) from error  # fmt: skip
+
+
+def _busy(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
