@@ -38,7 +38,7 @@ def write_table() -> None:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for e in entries:
-        peer = f"{e['peer']}: {e['peer_value']:g}" if e["peer"] else "–"
+        peer = (e["peer"] or "–") + ("" if e["peer_value"] is None else f": {e['peer_value']:g}")
         target = "–" if e["target"] is None else f"{'≥' if e['better'] == 'higher' else '≤'} {e['target']:g}"
         met = {True: "yes", False: "**no**", None: "–"}[e["met"]]
         spread = "" if e["interval"] is None else f" ({e['interval'][0]:g} to {e['interval'][1]:g})"
