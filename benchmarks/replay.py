@@ -25,7 +25,8 @@ def day(minutes: int, seed: int) -> pl.DataFrame:
     times = np.datetime64(START.replace(tzinfo=None), "us") + np.arange(minutes) * np.timedelta64(1, "m")
     symbols = np.tile([f"S{n:03}" for n in range(SYMBOLS)], minutes)
     volume = 1e4 * rng.random(minutes * SYMBOLS)
-    return pl.DataFrame({"event_time": np.repeat(times, SYMBOLS), "symbol": symbols, **prices, "volume": volume})
+    moments = pl.Series(np.repeat(times, SYMBOLS)).dt.replace_time_zone("UTC")
+    return pl.DataFrame({"event_time": moments, "symbol": symbols, **prices, "volume": volume})
 
 
 def measure() -> dict[str, Figure]:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fiduciary.core.errors import ConfigError, DataError
-from fiduciary.data.sources.cache import Cache, Licence, Piece, Request, parquet, write_atomic
+from fiduciary.core.files import write_atomic
+from fiduciary.data.sources.cache import Cache, Licence, Piece, Request, parquet
 from fiduciary.data.sources.fetch import NoRowsError, Patience, RefusalError, TransientError, fetch, scrubbed
 from fiduciary.data.sources.http import demand_ok, get_json
 from loopback import BUSY, DROPPED, PAGE, Answer, Loopback

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fiduciary.core.errors import ConfigError, DataError
-from fiduciary.data.extras import needs
+from fiduciary.core.extras import need
 from fiduciary.data.sources import (
     SOURCES,
     Files,
@@ -90,7 +90,7 @@ def test_names_must_be_given_where_the_source_does_not_know_all():
 
 def test_a_missing_library_names_its_extra():
     with pytest.raises(ConfigError, match=r'pip install "fiduciary\[market\]"'):
-        needs("no_such_client.rest", "market")
+        need("no_such_client.rest", extra="market", what="this source")
 
 
 class Answering(Source):

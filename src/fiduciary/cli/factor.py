@@ -466,8 +466,8 @@ def _write(out: Path, panel: "Panel", factors: "Sequence[Factor | Formula]") -> 
     import numpy as np
     import polars as pl
 
+    from fiduciary.core.files import write_atomic
     from fiduciary.factors import tabulate
-    from fiduciary.records.folder import write_atomic
 
     if out.suffix not in (".parquet", ".csv"):
         raise ConfigError("`--out` must end in .parquet or .csv", str(out))

@@ -217,8 +217,8 @@ def check_rows(frame: "pl.DataFrame", table: Table) -> Checked:
     raw = pl.DataFrame(
         [_cells(frame[name]) if name in frame.columns else _empty(name, kinds[name], frame) for name in kinds]
     )
-    strange = [name for name, kind in kinds.items() if raw.schema[name] != _dtype(kind)]
-    typed = raw.with_columns(_typed(raw.schema[name], name, kinds[name]) for name in strange) if strange else raw
+    strange = [(dtype, name) for name, dtype in raw.schema.items() if dtype != _dtype(kinds[name])]
+    typed = raw.with_columns(_typed(dtype, name, kinds[name]) for dtype, name in strange) if strange else raw
     both = pl.DataFrame([*typed, *(column.alias(RAW + column.name) for column in raw)])
     faults, anywhere = _conditions(table, tuple(kinds.items()))
     met = both.select(anywhere).row(0)

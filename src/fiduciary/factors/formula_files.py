@@ -7,12 +7,12 @@ from os import PathLike
 from pathlib import Path
 
 from fiduciary.core.errors import ConfigError
+from fiduciary.core.files import write_atomic
 from fiduciary.factors.dialect import qlib
 from fiduciary.factors.expression import Expr
 from fiduciary.factors.formula import Formula
 from fiduciary.factors.parse import parse
 from fiduciary.factors.table import checked_names
-from fiduciary.records.folder import write_atomic
 
 
 def read_formulas(path: str | PathLike[str]) -> tuple[Formula, ...]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fiduciary.core.errors import ConfigError, DataError
+from fiduciary.core.files import write_atomic
 from fiduciary.data.history import History
 from fiduciary.data.history.files import When
 from fiduciary.data.panel import Panel, position
@@ -29,7 +30,6 @@ from fiduciary.factors.formula import Formula
 from fiduciary.factors.parse import parse
 from fiduciary.factors.stream import Stream
 from fiduciary.factors.table import FactorTable, tabulate
-from fiduciary.records.folder import write_atomic
 from fiduciary.records.identity import digest, revision
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ RUN/
 import fcntl
 import hashlib
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from fiduciary.core.errors import RecordError
+from fiduciary.core.files import write_atomic
 from fiduciary.records.schema import Cell, Record, Strict
 
 LONGEST_NAME = 100
@@ -150,20 +150,6 @@ def _folder_name(name: str) -> str:
     if len(quoted) > LONGEST_NAME:
         return f"{quoted[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     return quoted.replace(".", "%2E") if not quoted.strip(".") else quoted
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a kill, sees the old content or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_json(path: Path, model: type[M]) -> M:

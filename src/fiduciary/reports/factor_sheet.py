@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 import numpy as np
 
+from fiduciary.core.files import write_atomic
 from fiduciary.data.panel import position
 from fiduciary.evaluation.dependent_means import Mean
 from fiduciary.evaluation.factor_findings import Evaluation, Finding
 from fiduciary.evaluation.factor_likeness import NEAREST, SPANNED
 from fiduciary.factors import Factor, Formula
-from fiduciary.records.folder import write_atomic
 from fiduciary.records.identity import digest
 from fiduciary.reports.drawing import Chart
 from fiduciary.reports.factor_charts import charts

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from fiduciary.records.folder import write_atomic
+from fiduciary.core.files import write_atomic
 from fiduciary.records.run import Run
 from fiduciary.records.schema import Evidence, Record, Result
 from fiduciary.reports import figures, findings, tables, words

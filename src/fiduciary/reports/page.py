@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fiduciary.records.folder import write_atomic
+from fiduciary.core.files import write_atomic
 from fiduciary.records.run import Run
 from fiduciary.records.schema import Cell, Evidence
 from fiduciary.reports import charts, evidence_charts, figures, findings, tables, words

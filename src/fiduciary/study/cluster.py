@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fiduciary.core.errors import RecordError
+from fiduciary.core.extras import need
 from fiduciary.study.cells import Task, Tell, compute
-from fiduciary.study.extras import need
 from fiduciary.study.threads import one_thread
 
 Message = tuple[Any, ...]

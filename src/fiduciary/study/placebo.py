@@ -25,6 +25,7 @@ from fiduciary.agents.nets import MLP
 from fiduciary.agents.rules import BuyAndHold
 from fiduciary.core import seeds as streams
 from fiduciary.core.errors import ConfigError, RecordError
+from fiduciary.core.files import write_atomic
 from fiduciary.core.types import Agent, Obs, Policy
 from fiduciary.data import Panel, sample
 from fiduciary.data.panel import position
@@ -35,7 +36,7 @@ from fiduciary.markets import costs, dynamics
 from fiduciary.markets.dynamics import Floats
 from fiduciary.markets.venue import Venue
 from fiduciary.records import identity
-from fiduciary.records.folder import RunFolder, write_atomic
+from fiduciary.records.folder import RunFolder
 from fiduciary.records.schema import Strict
 from fiduciary.study.study import Study
 from fiduciary.study.threads import one_thread

@@ -16,11 +16,11 @@ import torch
 
 from fiduciary.core import seeds
 from fiduciary.core.errors import ConfigError, NumericsError, nearest
+from fiduciary.core.extras import need
 from fiduciary.core.types import Agent, Env, Policy, Watch
 from fiduciary.evaluation.rollout import rollout
 from fiduciary.records import identity
 from fiduciary.records.schema import Trial
-from fiduciary.study.extras import need
 
 
 class Found(NamedTuple):

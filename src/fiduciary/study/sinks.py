@@ -11,9 +11,9 @@ from time import time
 from typing import Any, Protocol
 
 from fiduciary.core.errors import ConfigError
+from fiduciary.core.extras import need
 from fiduciary.records.folder import RunFolder
 from fiduciary.study.cells import Key
-from fiduciary.study.extras import need
 
 LONGEST_PARAMETER = 500
 MOST_PARAMETERS = 100

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fiduciary.core.errors import DataError
-from fiduciary.data.extras import needs
+from fiduciary.core.extras import need
 from fiduciary.data.live.engine import Cursor
 from fiduciary.data.live.sql import Dialect, Layout
 
@@ -35,7 +35,7 @@ class Postgres:
     )  # fmt: skip
 
     def __init__(self, url: str, patience_s: float) -> None:
-        self._psycopg, self._url, self._patience_s = needs("psycopg", "server"), url, patience_s
+        self._psycopg, self._url, self._patience_s = need("psycopg", extra="server", what="PostgreSQL"), url, patience_s
         try:
             self._connection = self._connect()
         except self._psycopg.Error as error:

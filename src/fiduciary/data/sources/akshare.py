@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fiduciary.data.extras import needs
+from fiduciary.core.extras import need
 from fiduciary.data.sources.cache import Licence, Request
 from fiduciary.data.sources.clients import LENGTHS, answer, bar_offers, end_of_day, length, over, taken
 from fiduciary.data.sources.source import Offer, Source
@@ -73,7 +73,7 @@ class Akshare(Source):
         """Put one question to the pages; see `Source.ask`."""
         import polars as pl
 
-        read = partial(_READERS.get(request.table, _minutes), needs("akshare", "market"), request)
+        read = partial(_READERS.get(request.table, _minutes), need("akshare", extra="market", what="AKShare"), request)
         frame: pl.DataFrame = answer(self.name, read, seconds=self.seconds)
         return frame.with_columns(symbol=pl.lit(request.symbols[0]))
 

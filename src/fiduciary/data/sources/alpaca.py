@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 from fiduciary.core.errors import DataError
-from fiduciary.data.extras import needs
+from fiduciary.core.extras import need
 from fiduciary.data.sources.cache import Licence, Request
 from fiduciary.data.sources.clients import answer, bar_offers, length, over
 from fiduciary.data.sources.http import demand_ok
@@ -113,7 +113,7 @@ class Alpaca(Source):
 
 def _of(module: str) -> Any:
     """A part of the library."""
-    return needs(f"alpaca.{module}", "market")
+    return need(f"alpaca.{module}", extra="market", what="the source alpaca")
 
 
 def _judge(trouble: BaseException) -> DataError | None:

@@ -9,7 +9,6 @@ A piece exists once its JSON does; both files are written whole or not at all. N
 import hashlib
 import io
 import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from fiduciary.core.errors import DataError, FiduciaryError
+from fiduciary.core.files import write_atomic
 
 if TYPE_CHECKING:
     import polars as pl
@@ -148,17 +148,3 @@ def parquet(frame: "pl.DataFrame") -> bytes:
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     return buffer.getvalue()
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """The whole file or none of it, on disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

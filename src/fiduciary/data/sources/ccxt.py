@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fiduciary.core.errors import ConfigError, DataError, nearest
-from fiduciary.data.extras import needs
+from fiduciary.core.extras import need
 from fiduciary.data.sources.cache import Licence, Request
 from fiduciary.data.sources.clients import LENGTHS, answer, bar_offers, length, over
 from fiduciary.data.sources.fetch import RefusalError, TransientError, scrubbed
@@ -88,7 +88,7 @@ class Ccxt(Source):
 
     @cached_property
     def _client(self) -> Any:
-        ccxt = needs("ccxt", "market")
+        ccxt = need("ccxt", extra="market", what="the source ccxt")
         if self.exchange not in ccxt.exchanges:
             near = nearest(self.exchange, ccxt.exchanges)
             raise ConfigError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from fiduciary.data.extras import needs
+from fiduciary.core.extras import need
 from fiduciary.data.sources.fetch import RefusalError, TransientError
 
 BUSY = (408, 425, 429, 500, 502, 503, 504)
@@ -20,7 +20,7 @@ def get_json(url: str, *, params: Mapping[str, str], timeout: float = 30.0) -> A
         TransientError: no answer within `timeout` seconds of silence, one cut short, one that is no JSON, a busy server.
         RefusalError: any other status than 200.
     """
-    requests = needs("requests", "market")
+    requests = need("requests", extra="market", what="a source on the web")
     host = urlsplit(url).hostname or url
     try:
         answer = requests.get(url, params=params, timeout=timeout)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fiduciary.core.errors import ConfigError, DataError
-from fiduciary.data.extras import needs
+from fiduciary.core.extras import need
 from fiduciary.data.sources.cache import Request
 from fiduciary.data.sources.fetch import scrubbed
 from fiduciary.data.sources.mapped import Mapped
@@ -80,7 +80,7 @@ class Sql(Mapped):
             if not Path(url).is_file():
                 raise ConfigError("a SQLite database must be an existing file", repr(url), remedy="check the path")
             return sqlite3.connect(f"{Path(url).absolute().as_uri()}?mode=ro", uri=True), sqlite3.Error
-        sqlalchemy = needs("sqlalchemy", "market")
+        sqlalchemy = need("sqlalchemy", extra="market", what="a database by URL")
         try:
             return sqlalchemy.create_engine(url).connect(), sqlalchemy.exc.SQLAlchemyError
         except (sqlalchemy.exc.SQLAlchemyError, ImportError) as fault:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fiduciary.core.errors import DataError
-from fiduciary.data.extras import needs
+from fiduciary.core.extras import need
 from fiduciary.data.sources.cache import Licence, Request
 from fiduciary.data.sources.clients import LENGTHS, answer, bar_offers, end_of_day, length, taken
 from fiduciary.data.sources.fetch import RefusalError, TransientError
@@ -120,7 +120,7 @@ class Tushare(Source):
     def ask(self, request: Request) -> "pl.DataFrame":
         """Put one question to Tushare, page by page; see `Source.ask`."""
         token = secret(self.token, "TUSHARE_TOKEN", self.name)
-        api = needs("tushare", "market").pro_api(token, timeout=self.seconds)
+        api = need("tushare", extra="market", what="the source tushare").pro_api(token, timeout=self.seconds)
         read = _READERS.get(request.table, _minutes)
         return answer(self.name, partial(read, api, request), seconds=20 * self.seconds, judge=partial(_judge, token))
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fiduciary.core.errors import DataError
-from fiduciary.data.extras import needs
+from fiduciary.core.extras import need
 from fiduciary.data.sources.cache import Licence, Request
 from fiduciary.data.sources.clients import answer, bar_offers, length, over, taken
 from fiduciary.data.sources.fetch import RefusalError, TransientError
@@ -69,7 +69,7 @@ class Yahoo(Source):
 
     def ask(self, request: Request) -> "pl.DataFrame":
         """Put one question to Yahoo; see `Source.ask`."""
-        yf = needs("yfinance", "market")
+        yf = need("yfinance", extra="market", what="the source yahoo")
         return answer(self.name, partial(_ask, yf, request), seconds=self.seconds, judge=partial(_judge, yf, request))
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from fiduciary.core.errors import ConfigError, nearest
+from fiduciary.core.files import write_atomic
 from fiduciary.core.types import Agent
 from fiduciary.records import identity
-from fiduciary.records.folder import write_atomic
 from fiduciary.study.certify.certificate import COLUMNS, Certificate, Climb, Standing, cells, standings, table
 from fiduciary.study.certify.climb import Entry, climbs
 from fiduciary.study.certify.rung import HELD, Reference, Regret, Rung, exact, simulated

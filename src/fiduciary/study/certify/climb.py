@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from fiduciary.core import seeds as streams
 from fiduciary.core.errors import ConfigError
+from fiduciary.core.files import write_atomic
 from fiduciary.core.types import Agent, Policy
 from fiduciary.records import identity
-from fiduciary.records.folder import read_json, write_atomic
+from fiduciary.records.folder import read_json
 from fiduciary.study.certify.certificate import Climb
 from fiduciary.study.certify.rung import Reference, Rung
 from fiduciary.study.threads import one_thread

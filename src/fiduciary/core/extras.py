@@ -1,4 +1,4 @@
-"""Libraries that only some studies need, imported when one does."""
+"""Libraries that only some uses need, imported when one does."""
 
 import importlib
 from typing import Any
