@@ -24,7 +24,7 @@ from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data.history import History
 from fiduciary.data.history import files as history_files
 from fiduciary.data.history import log as history_log
-from fiduciary.data.tables import BARS_1D, BARS_1M, FUNDAMENTALS, Column, Table
+from fiduciary.data.tables import BARS_1D, BARS_1M, FUNDAMENTALS, Column, Table, parsed, written
 from history_twin import DAY, LEVELS, NOW, START, Row, Twin, frame, held
 
 
@@ -241,7 +241,7 @@ def test_a_schema_stays_and_may_only_get_optional_columns(store):
 @pytest.mark.parametrize("table", [BARS_1M, FUNDAMENTALS, replace(LEVELS, rules={"no": "level > 0"}, fresh=DAY)])
 def test_a_schema_comes_back_as_it_was(table):
     assert history_log.agreed(table, table) == table
-    assert history_log._read(history_log._written(table)) == table
+    assert parsed(written(table)) == table
 
 
 def test_keys_of_every_kind_are_told_apart(store):

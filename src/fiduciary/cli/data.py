@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter, Token
 
-from fiduciary.cli.parts import examples, print_rich, say
+from fiduciary.cli.parts import examples, pairs, print_rich, say
 from fiduciary.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def describe(source: str, /, *, columns: Many = None) -> None:
 
     if is_store(source):
         return _describe_store(source)
-    names = _pairs(columns)
+    names = pairs(columns)
     found = summarise(load(source, columns=names or None, fields=None if source in SAMPLES else BARS))
     table = Table("symbol", "first", "last", "bars", "last close", "return", "vol. p.a.", box=box.SIMPLE_HEAD)
     for s in found.symbols:
@@ -227,7 +227,7 @@ def check(source: str, /, *, columns: Many = None, table: Many = None, exchange:
             if held := history.quarantined(name).height:
                 say(f"{name}: {counted(held, 'refused row')} in quarantine, not checked: see History.quarantined")
     else:
-        panel = load(source, columns=_pairs(columns) or None, fields=None if source in SAMPLES else BARS)
+        panel = load(source, columns=pairs(columns) or None, fields=None if source in SAMPLES else BARS)
         faults = [anomaly.fault for anomaly in inspect(panel, exchange=exchange)]
     for fault in faults:
         say(str(fault))
@@ -442,9 +442,3 @@ def _describe_store(url: str) -> None:
         for what, texts in (("licence", each.licences), ("known as", each.assumptions)):
             for text in texts:
                 say(f"{each.table}: {what}: {text}")
-
-
-def _pairs(columns: Sequence[str] | None) -> dict[str, str]:
-    if any("=" not in pair for pair in columns or ()):
-        raise ConfigError("`--columns` takes our-name=their-name", " ".join(columns or ()))
-    return dict(pair.split("=", 1) for pair in columns or ())

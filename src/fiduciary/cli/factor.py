@@ -1,13 +1,13 @@
 """`fiduciary factor`: look at factors, hold them to their law, compute and judge them."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from cyclopts import App, Parameter
 
-from fiduciary.cli.parts import examples, print_rich, say
+from fiduciary.cli.parts import examples, pairs, print_rich, say
 from fiduciary.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -310,9 +310,7 @@ def priced(
     from fiduciary.data import BARS, SAMPLES, load
     from fiduciary.data.stored import Stored, is_store
 
-    if any("=" not in pair for pair in columns or ()):
-        raise ConfigError("`--columns` takes our-name=their-name", " ".join(columns or ()))
-    names: Mapping[str, str] = dict(pair.split("=", 1) for pair in columns or ())
+    names = pairs(columns)
     needs, stored = {field for factor in factors for field in factor.needs}, is_store(source)
     for name, value in {"table": table, "as-of": as_of, "universe": universe}.items():
         if value is not None and not stored:

@@ -1,6 +1,9 @@
 """What the commands share: examples in their help, tables that stay whole in a pipe, paths that can be copied."""
 
 import sys
+from collections.abc import Sequence
+
+from fiduciary.core.errors import ConfigError
 
 PIPE_WIDTH = 140
 
@@ -22,3 +25,14 @@ def say(text: str) -> None:
     from rich.console import Console
 
     Console(highlight=False, markup=False, soft_wrap=True).print(text)
+
+
+def pairs(columns: Sequence[str] | None) -> dict[str, str]:
+    """What `--columns our-name=their-name` says.
+
+    Raises:
+        ConfigError: one has no "=".
+    """
+    if any("=" not in pair for pair in columns or ()):
+        raise ConfigError("`--columns` takes our-name=their-name", " ".join(columns or ()))
+    return dict(pair.split("=", 1) for pair in columns or ())

@@ -10,8 +10,9 @@ both times as UTC microseconds. A daily bar is labelled by its session's date at
 A correction is another row with the same keys and a later `known_time`.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -235,6 +236,36 @@ def check_rows(frame: "pl.DataFrame", table: Table) -> Checked:
     bad, crossed = marked.filter(pl.col("reason") != ""), sound.filter(clash)
     refused = [_as_text(bad, kinds, bad["reason"]), _as_text(crossed, kinds, "two values under one key")]
     return Checked(sound.filter(~clash).select(typed.columns), pl.concat(refused))
+
+
+def known_rows(frame: "pl.DataFrame", table: Table) -> "pl.DataFrame":
+    """The rows, all of them sound and each saying when it was known.
+
+    Raises:
+        DataError: one is not, or there is no column `known_time`; and what `check_rows` raises.
+    """
+    good, refused = check_rows(frame, table)
+    if len(refused) or "known_time" not in good.columns:
+        raise DataError(
+            f"rows of table {table.name!r} must be sound and say when they were known",
+            f"{len(refused)} refused, the first for: {refused['reason'][0]}"
+            if len(refused)
+            else "no column `known_time`",
+        )
+    return good
+
+
+def written(table: Table) -> str:
+    """A schema as JSON."""
+    return json.dumps(asdict(table), default=timedelta.total_seconds)
+
+
+def parsed(text: str) -> Table:
+    """JSON of `written` -> the schema."""
+    plain = json.loads(text)
+    columns = tuple(Column(**column) for column in plain.pop("columns"))
+    keys, fresh = tuple(plain.pop("keys")), plain.pop("fresh")
+    return Table(columns=columns, keys=keys, fresh=None if fresh is None else timedelta(seconds=fresh), **plain)
 
 
 def stale(table: Table, newest: datetime, *, now: datetime) -> Fault | None:

@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
-from datetime import timedelta
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiduciary.core.errors import ConfigError, DataError
 from fiduciary.data.history.files import Files, is_local, unwritable
 from fiduciary.data.panel import position
-from fiduciary.data.tables import TABLES, Column, Table
+from fiduciary.data.tables import TABLES, Table, parsed, written
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +48,7 @@ def made(files: Files, delta: "DeltaTable | None") -> "DeltaTable":
     from deltalake import DeltaTable, Schema
     from deltalake.exceptions import CommitFailedError, DeltaError
 
-    words = {SCHEMA: _written(files.table)}
+    words = {SCHEMA: written(files.table)}
     if delta is None:
         try:
             delta = DeltaTable.create(
@@ -68,7 +67,7 @@ def made(files: Files, delta: "DeltaTable | None") -> "DeltaTable":
     try:
         if new:
             delta.alter.add_columns(new)
-        delta.alter.set_table_properties({SCHEMA: _written(table)}, raise_if_not_exists=False)
+        delta.alter.set_table_properties({SCHEMA: written(table)}, raise_if_not_exists=False)
     except CommitFailedError:  # another writer was faster: on top of what it did
         return made(files, opened(files.uri, files.options))
     return delta
@@ -142,7 +141,7 @@ def kept(delta: "DeltaTable") -> Table:
     words = delta.metadata().configuration.get(SCHEMA)
     if words is None:
         raise _foreign(delta.table_uri)
-    return _read(words)
+    return parsed(words)
 
 
 def agreed(old: Table | None, given: Table | str) -> Table:
@@ -172,17 +171,6 @@ def agreed(old: Table | None, given: Table | str) -> Table:
             remedy="append under the schema that `History.schema` gives, or to a table of another name",
         )  # fmt: skip
     return replace(old, columns=(*old.columns, *(theirs[name] for name in theirs if name not in mine)))
-
-
-def _written(table: Table) -> str:
-    return json.dumps(asdict(table) | {"fresh": table.fresh and table.fresh.total_seconds()})
-
-
-def _read(words: str) -> Table:
-    parts = json.loads(words)
-    fresh = None if parts["fresh"] is None else timedelta(seconds=parts["fresh"])
-    columns = tuple(Column(**column) for column in parts["columns"])
-    return Table(**parts | {"columns": columns, "keys": tuple(parts["keys"]), "fresh": fresh})
 
 
 def _foreign(where: str) -> DataError:

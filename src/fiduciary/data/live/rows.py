@@ -1,13 +1,11 @@
 """Rows and schemas between frames, SQL and JSON."""
 
 import hashlib
-import json
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from fiduciary.data.live.sql import kinds
-from fiduciary.data.tables import Column, Table
+from fiduciary.data.tables import Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,16 +44,3 @@ def cells_of(frame: "pl.DataFrame") -> list[list[Any]]:
     import polars as pl
 
     return [(column.cast(pl.Int64) if column.dtype.is_temporal() else column).to_list() for column in frame]
-
-
-def written(table: Table) -> str:
-    """A schema as JSON."""
-    return json.dumps(asdict(table), default=timedelta.total_seconds)
-
-
-def parsed(text: str) -> Table:
-    """JSON of `written` -> the schema."""
-    plain = json.loads(text)
-    columns = tuple(Column(**column) for column in plain.pop("columns"))
-    keys, fresh = tuple(plain.pop("keys")), plain.pop("fresh")
-    return Table(columns=columns, keys=keys, fresh=None if fresh is None else timedelta(seconds=fresh), **plain)

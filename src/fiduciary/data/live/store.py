@@ -12,10 +12,10 @@ from fiduciary.data.history.files import When, among, asked, ends
 from fiduciary.data.history.log import agreed
 from fiduciary.data.live.engine import Cursor, Engine
 from fiduciary.data.live.results import Appended, Claim, Day, Followed
-from fiduciary.data.live.rows import EPOCH, cells_of, digest, framed, microseconds, parsed, written
+from fiduciary.data.live.rows import EPOCH, cells_of, digest, framed, microseconds
 from fiduciary.data.live.sql import DAY_US, Layout
 from fiduciary.data.panel import position
-from fiduciary.data.tables import Table, check_rows
+from fiduciary.data.tables import Table, check_rows, parsed, written
 
 if TYPE_CHECKING:
     import polars as pl

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from fiduciary.core.errors import DataError
 from fiduciary.data.panel import Panel, position
+from fiduciary.data.tables import BARS_1M, FUNDAMENTALS, MACRO, known_rows
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from fiduciary.data.tables import Table
 
 Floats = NDArray[np.float64]
 DAY, MONTH = np.timedelta64(1, "D"), np.timedelta64(1, "M")
@@ -127,9 +126,7 @@ def with_fundamentals(panel: Panel, frame: "pl.DataFrame", *, items: Sequence[st
         DataError: a row is not as its table says, or no bar is left where all items are known.
         ConfigError: an item does not occur.
     """
-    from fiduciary.data.tables import FUNDAMENTALS
-
-    return _with_known(panel, _sound(frame, FUNDAMENTALS), items, **how)
+    return _with_known(panel, known_rows(frame, FUNDAMENTALS), items, **how)
 
 
 def with_series(panel: Panel, frame: "pl.DataFrame", *, items: Sequence[str] = (), **how: Unpack[Known]) -> Panel:
@@ -139,9 +136,7 @@ def with_series(panel: Panel, frame: "pl.DataFrame", *, items: Sequence[str] = (
     """
     import polars as pl
 
-    from fiduciary.data.tables import MACRO
-
-    rows = _sound(frame, MACRO).rename({"series": "item"})
+    rows = known_rows(frame, MACRO).rename({"series": "item"})
     return _with_known(panel, rows.with_columns(pl.lit("").alias("symbol")), items, **how)
 
 
@@ -159,32 +154,16 @@ def realised_variance(frame: "pl.DataFrame") -> "pl.DataFrame":
     """
     import polars as pl
 
-    from fiduciary.data.tables import BARS_1M
-
     day = ["symbol", pl.col("event_time").dt.truncate("1d")]
     before = pl.col("close").shift(1).over(day).fill_null(pl.col("open"))
     return (
-        _sound(frame, BARS_1M)
+        known_rows(frame, BARS_1M)
         .sort("symbol", "event_time")
         .with_columns((pl.col("close") / before).log().pow(2).alias("value"))
         .group_by(day, maintain_order=True)
         .agg(pl.col("known_time").max(), pl.col("value").sum())
         .with_columns(pl.lit("realised_variance").alias("item"))
     )
-
-
-def _sound(frame: "pl.DataFrame", table: "Table") -> "pl.DataFrame":
-    from fiduciary.data.tables import check_rows
-
-    good, refused = check_rows(frame, table)
-    if len(refused) or "known_time" not in good.columns:
-        raise DataError(
-            f"rows of table {table.name!r} must be sound and say when they were known",
-            f"{len(refused)} refused, the first for: {refused['reason'][0]}"
-            if len(refused)
-            else "no column `known_time`",
-        )
-    return good
 
 
 def _with_known(
